@@ -1,0 +1,225 @@
+package jobs
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"tidemill/jobs/schedule"
+)
+
+// Job is a declaration: what to run, when, and under which policies. It holds
+// no counters; those belong to the scheduler's records.
+type Job struct {
+	Name        Name              `json:"name"`
+	Kind        string            `json:"kind"`
+	Description string            `json:"description,omitempty"`
+	Owner       string            `json:"owner,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+
+	Schedule *Schedule `json:"schedule,omitempty"`
+	After    []Name    `json:"after,omitempty"` // parents
+
+	Overlap       Overlap         `json:"overlap,omitempty"`
+	Retry         Retry           `json:"retry,omitzero"`
+	StartDeadline Duration        `json:"start_deadline,omitempty"` // latest start after the nominal instant; none if 0
+	MaxRunTime    Duration        `json:"max_run_time,omitempty"`   // of one attempt; none if 0
+	KillGrace     Duration        `json:"kill_grace,omitempty"`     // between SIGTERM and SIGKILL
+	OnUnknown     OnUnknown       `json:"on_unknown,omitempty"`
+	UnknownWait   *Duration       `json:"unknown_wait,omitempty"`
+	Isolation     Isolation       `json:"isolation,omitempty"`
+	Resources     Resources       `json:"resources,omitzero"`
+	Placement     Placement       `json:"placement,omitzero"`
+	Paused        bool            `json:"paused,omitempty"`
+	Spec          json.RawMessage `json:"spec,omitempty"`
+
+	// Version counts the edits; Incarnation the creations, deletions included.
+	// Both are the scheduler's to set.
+	Version     int64     `json:"version,omitempty"`
+	Incarnation int64     `json:"incarnation,omitempty"`
+	Created     time.Time `json:"created,omitzero"`
+	Updated     time.Time `json:"updated,omitzero"`
+}
+
+// Schedule is when a job is due, and what becomes of instants that were missed.
+type Schedule struct {
+	schedule.Spec
+	CatchUp CatchUp `json:"catch_up,omitzero"`
+}
+
+// CatchUp says which missed instants are run: those within Window, all of
+// them or the latest only.
+type CatchUp struct {
+	Window *Duration   `json:"window,omitempty"` // default 24 h
+	Mode   CatchUpMode `json:"mode,omitempty"`   // default latest
+}
+
+// CatchUpMode is all or latest.
+type CatchUpMode string
+
+// Overlap says what happens when a run is due while another of the job lives.
+type Overlap string
+
+// OnUnknown says what becomes of an attempt whose outcome nobody can know.
+type OnUnknown string
+
+// Isolation says whether an attempt shares the agent's warm executor.
+type Isolation string
+
+// The policies.
+const (
+	CatchUpLatest CatchUpMode = "latest"
+	CatchUpAll    CatchUpMode = "all"
+
+	OverlapSkip      Overlap = "skip"
+	OverlapBufferOne Overlap = "buffer_one"
+	OverlapBufferAll Overlap = "buffer_all"
+	OverlapCancel    Overlap = "cancel_other"
+	OverlapAllow     Overlap = "allow"
+
+	UnknownRetry OnUnknown = "retry"
+	UnknownFail  OnUnknown = "fail"
+	UnknownWait  OnUnknown = "wait"
+
+	IsolationOwn    Isolation = "own"
+	IsolationShared Isolation = "shared"
+)
+
+// Retry says how often and how soon a failed split is tried again.
+type Retry struct {
+	Attempts int      `json:"attempts,omitempty"` // starts of work, the first included
+	Backoff  Duration `json:"backoff,omitempty"`  // before the second start, doubled from there
+	Max      Duration `json:"max,omitempty"`      // the cap
+}
+
+// Placement says where a job's tasks should and may run.
+type Placement struct {
+	Near        string       `json:"near,omitempty"` // "cassandra", or none
+	Wait        *Duration    `json:"wait,omitempty"` // for a local offer, in all; default 3 s
+	Constraints []Constraint `json:"constraints,omitempty"`
+}
+
+// Constraint is [field, operator, value] over an agent's hostname, @region,
+// @zone or attributes.
+type Constraint struct {
+	Field, Operator, Value string
+}
+
+// MarshalJSON writes the array form.
+func (c Constraint) MarshalJSON() ([]byte, error) {
+	return json.Marshal([]string{c.Field, c.Operator, c.Value})
+}
+
+// UnmarshalJSON reads the array form, with the operator in any case.
+func (c *Constraint) UnmarshalJSON(b []byte) error {
+	var parts []string
+	if err := json.Unmarshal(b, &parts); err != nil || len(parts) < 2 || len(parts) > 3 {
+		return fmt.Errorf("a constraint is [field, operator, value], like [rack, like, \"r[12]\"], not %s", b)
+	}
+	*c = Constraint{Field: parts[0], Operator: strings.ToUpper(parts[1])}
+	if len(parts) == 3 {
+		c.Value = parts[2]
+	}
+	return nil
+}
+
+func (c Constraint) String() string {
+	return strings.TrimSpace(c.Field + " " + c.Operator + " " + c.Value)
+}
+
+// Allows says whether an offer's agent satisfies the constraint.
+func (c Constraint) Allows(o *Offer) bool {
+	v, ok := o.Attribute(c.Field)
+	switch c.Operator {
+	case "EQUALS":
+		return ok && v == c.Value
+	case "LIKE":
+		return ok && matches(c.Value, v)
+	case "UNLIKE":
+		return !ok || !matches(c.Value, v)
+	}
+	return false
+}
+
+// matches tries the whole value; the pattern was compiled once at the door.
+func matches(pattern, value string) bool {
+	ok, err := regexp.MatchString(`^(?:`+pattern+`)$`, value)
+	return err == nil && ok
+}
+
+// The defaults of a job.
+const (
+	DefaultAttempts   = 3
+	DefaultBackoff    = Duration(10 * time.Second)
+	DefaultMaxBackoff = Duration(5 * time.Minute)
+	DefaultKillGrace  = Duration(5 * time.Second)
+	DefaultWait       = Duration(3 * time.Second)
+	DefaultWindow     = Duration(24 * time.Hour)
+	// DefaultUnknownWait is Mesos's default agent recovery timeout (15 min)
+	// and a grace: an agent that returns earlier answers the question.
+	DefaultUnknownWait = Duration(15*time.Minute + 30*time.Second)
+)
+
+// WithDefaults fills in what the user left out, by the kind's traits.
+func (j Job) WithDefaults(t Traits) Job {
+	setDefault(&j.Overlap, OverlapSkip)
+	setDefault(&j.Retry.Attempts, DefaultAttempts)
+	setDefault(&j.Retry.Backoff, DefaultBackoff)
+	setDefault(&j.Retry.Max, max(DefaultMaxBackoff, j.Retry.Backoff))
+	setDefault(&j.KillGrace, DefaultKillGrace)
+	setDefault(&j.OnUnknown, UnknownRetry)
+	setDefault(&j.Isolation, t.Isolation)
+	setDefault(&j.Isolation, IsolationShared)
+	setDefault(&j.Resources.CPUs, 0.1)
+	setDefault(&j.Resources.Mem, 64)
+	setDefault(&j.Placement.Near, t.Near)
+	j.Resources.Ports = max(j.Resources.Ports, t.Ports)
+	if j.Placement.Wait == nil {
+		j.Placement.Wait = ptr(DefaultWait)
+	}
+	if j.UnknownWait == nil {
+		j.UnknownWait = ptr(DefaultUnknownWait)
+	}
+	if j.Schedule != nil {
+		s := *j.Schedule
+		setDefault(&s.CatchUp.Mode, CatchUpLatest)
+		if s.CatchUp.Window == nil {
+			s.CatchUp.Window = ptr(DefaultWindow)
+		}
+		j.Schedule = &s
+	}
+	return j
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// Backoff is the wait before start number n (2 and later) of a split: doubled
+// each time, capped, and spread over ±10 % by a hash of the key, so that
+// what failed together does not return together.
+func (r Retry) BackoffBefore(n int, key string) time.Duration {
+	d := r.Backoff.D()
+	for i := 2; i < n && d < r.Max.D(); i++ {
+		d *= 2
+	}
+	d = min(d, r.Max.D())
+	h := hash32(fmt.Sprintf("%s#%d", key, n))
+	return d - d/10 + time.Duration(float64(d/5)*float64(h)/float64(1<<32))
+}
+
+// hash32 is FNV-1a.
+func hash32(s string) uint32 {
+	h := uint32(2166136261)
+	for i := 0; i < len(s); i++ {
+		h = (h ^ uint32(s[i])) * 16777619
+	}
+	return h
+}

@@ -1,0 +1,93 @@
+package jobs
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Resources are amounts: cpus in cores, mem and disk in MiB, gpus in devices,
+// ports as a count (asked for) or as ranges (offered).
+type Resources struct {
+	CPUs  float64 `json:"cpus,omitempty"`
+	Mem   float64 `json:"mem,omitempty"`
+	Disk  float64 `json:"disk,omitempty"`
+	GPUs  float64 `json:"gpus,omitempty"`
+	Ports int     `json:"ports,omitempty"`
+}
+
+// slack keeps sums of decimal fractions from failing by a rounding error;
+// Mesos itself counts in thousandths.
+const slack = 0.0005
+
+// Fits says whether r can be taken out of free.
+func (r Resources) Fits(free Resources) bool {
+	return r.CPUs <= free.CPUs+slack && r.Mem <= free.Mem+slack && r.Disk <= free.Disk+slack &&
+		r.GPUs <= free.GPUs+slack && r.Ports <= free.Ports
+}
+
+// Add is the sum.
+func (r Resources) Add(o Resources) Resources {
+	return Resources{CPUs: r.CPUs + o.CPUs, Mem: r.Mem + o.Mem, Disk: r.Disk + o.Disk, GPUs: r.GPUs + o.GPUs, Ports: r.Ports + o.Ports}
+}
+
+// Sub is the difference.
+func (r Resources) Sub(o Resources) Resources {
+	return Resources{CPUs: r.CPUs - o.CPUs, Mem: r.Mem - o.Mem, Disk: r.Disk - o.Disk, GPUs: r.GPUs - o.GPUs, Ports: r.Ports - o.Ports}
+}
+
+// Short says by how much free falls short of r: "cpus short by 0.5, mem short by 64".
+func (r Resources) Short(free Resources) []string {
+	var out []string
+	say := func(name string, want, have float64) {
+		if want > have+slack {
+			out = append(out, fmt.Sprintf("%s short by %.4g", name, want-have))
+		}
+	}
+	say("cpus", r.CPUs, free.CPUs)
+	say("mem", r.Mem, free.Mem)
+	say("disk", r.Disk, free.Disk)
+	say("gpus", r.GPUs, free.GPUs)
+	say("ports", float64(r.Ports), float64(free.Ports))
+	return out
+}
+
+// PortRange is an inclusive range of ports.
+type PortRange struct {
+	Begin uint64 `json:"begin"`
+	End   uint64 `json:"end"`
+}
+
+// Offer is what one agent has free for us, until it is answered or rescinded.
+type Offer struct {
+	ID       string
+	AgentID  string
+	Hostname string
+	// Address is the agent's own host:port, where its files are read.
+	Address    string
+	Region     string
+	Zone       string
+	Role       string
+	Resources  Resources // Ports counts the ports of PortRanges
+	PortRanges []PortRange
+	Attributes map[string]string
+	// Executors are the ids of our executors that live on the agent.
+	Executors []string
+}
+
+// Attribute looks a constraint's field up; hostname, region and zone are
+// pseudo-attributes.
+func (o *Offer) Attribute(name string) (string, bool) {
+	switch name {
+	case "hostname":
+		return o.Hostname, true
+	case "@region":
+		return o.Region, o.Region != ""
+	case "@zone":
+		return o.Zone, o.Zone != ""
+	}
+	v, ok := o.Attributes[name]
+	return v, ok
+}
+
+// HasExecutor says whether our executor id lives on the offer's agent.
+func (o *Offer) HasExecutor(id string) bool { return slices.Contains(o.Executors, id) }

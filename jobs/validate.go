@@ -1,0 +1,187 @@
+package jobs
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"tidemill/jobs/schedule"
+)
+
+// Validate finds everything that is wrong with a job on its own; what is
+// wrong among jobs (unknown parents, cycles) is the graph's to find. The
+// traits are those that the kind's Check gave; specErr is what it found.
+func (j Job) Validate(t Traits, specErr error) error {
+	var e FieldErrors
+	if err := CheckName(j.Name); err != nil {
+		e.Addf("name", "%v", err)
+	}
+	j.validateWhen(&e, t)
+	j.validatePolicies(&e)
+	j.validatePlacement(&e)
+	e.AddAll("spec", specErr)
+	return e.Err()
+}
+
+func (j Job) validateWhen(e *FieldErrors, t Traits) {
+	if j.Schedule != nil && len(j.After) > 0 {
+		e.Addf("after", "a job has a schedule or parents, not both")
+	}
+	if t.Service && (j.Schedule != nil || len(j.After) > 0) {
+		e.Addf("schedule", "a service runs until it is paused; it takes neither a schedule nor parents")
+	}
+	for i, p := range j.After {
+		if p == j.Name {
+			e.Addf(fmt.Sprintf("after[%d]", i), "a job cannot come after itself")
+		}
+		if slices.Index(j.After, p) < i {
+			e.Addf(fmt.Sprintf("after[%d]", i), "parent %q is named twice", p)
+		}
+	}
+	if j.Schedule == nil {
+		return
+	}
+	if _, err := j.Schedule.Compile(j.Name, time.Unix(0, 0)); err != nil {
+		e.AddAll("schedule", err)
+	}
+	if m := j.Schedule.CatchUp.Mode; m != "" && m != CatchUpLatest && m != CatchUpAll {
+		e.Addf("schedule.catch_up.mode", "%q is neither latest nor all", m)
+	}
+	if w := j.Schedule.CatchUp.Window; w != nil && *w < 0 {
+		e.Addf("schedule.catch_up.window", "%s is negative", w)
+	}
+}
+
+// Compile makes the schedule ready for use; firstApplied is the start of an
+// ISO repeat that names none.
+func (s *Schedule) Compile(job Name, firstApplied time.Time) (*schedule.Schedule, error) {
+	spec := s.Spec
+	if spec.NeedsStart() {
+		spec = spec.WithStart(firstApplied)
+	}
+	return schedule.Compile(spec, string(job))
+}
+
+func (j Job) validatePolicies(e *FieldErrors) {
+	oneOf(e, "overlap", j.Overlap, OverlapSkip, OverlapBufferOne, OverlapBufferAll, OverlapCancel, OverlapAllow)
+	oneOf(e, "on_unknown", j.OnUnknown, UnknownRetry, UnknownFail, UnknownWait)
+	oneOf(e, "isolation", j.Isolation, IsolationOwn, IsolationShared)
+	if j.Retry.Attempts < 0 || j.Retry.Attempts > 1000 {
+		e.Addf("retry.attempts", "%d is not within 1 to 1000", j.Retry.Attempts)
+	}
+	for field, d := range map[string]Duration{
+		"retry.backoff": j.Retry.Backoff, "retry.max": j.Retry.Max, "start_deadline": j.StartDeadline,
+		"max_run_time": j.MaxRunTime, "kill_grace": j.KillGrace,
+	} {
+		if d < 0 {
+			e.Addf(field, "%s is negative", d)
+		}
+	}
+	for field, v := range map[string]float64{
+		"resources.cpus": j.Resources.CPUs, "resources.mem": j.Resources.Mem, "resources.disk": j.Resources.Disk,
+		"resources.gpus": j.Resources.GPUs, "resources.ports": float64(j.Resources.Ports),
+	} {
+		if v < 0 || v > 1e9 {
+			e.Addf(field, "%g is out of range", v)
+		}
+	}
+}
+
+func (j Job) validatePlacement(e *FieldErrors) {
+	oneOf(e, "placement.near", j.Placement.Near, NearCassandra, NearNothing)
+	if w := j.Placement.Wait; w != nil && *w < 0 {
+		e.Addf("placement.wait", "%s is negative", w)
+	}
+	for i, c := range j.Placement.Constraints {
+		field := fmt.Sprintf("placement.constraints[%d]", i)
+		switch c.Operator {
+		case "EQUALS":
+		case "LIKE", "UNLIKE":
+			if _, err := regexp.Compile(c.Value); err != nil {
+				e.Addf(field, "%v", err)
+			}
+		default:
+			e.Addf(field, "unknown operator %q; use equals, like or unlike", c.Operator)
+		}
+		if c.Field == "" {
+			e.Addf(field, "names no field; use hostname, @region, @zone or an agent's attribute")
+		}
+	}
+}
+
+// oneOf accepts the empty value too: the default fills it in.
+func oneOf[T ~string](e *FieldErrors, field string, v T, allowed ...T) {
+	if v == "" || slices.Contains(allowed, v) {
+		return
+	}
+	names := make([]string, len(allowed))
+	for i, a := range allowed {
+		names[i] = string(a)
+	}
+	e.Addf(field, "%q is not one of %s", v, strings.Join(names, ", "))
+}
+
+// DecodeStrict reads a JSON document into v, refusing unknown fields and
+// trailing bytes, and says which field is at fault. Kinds decode their specs
+// with it. An absent document leaves v as it is.
+func DecodeStrict(doc json.RawMessage, v any) error {
+	if len(bytes.TrimSpace(doc)) == 0 {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(doc))
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if err == nil && d.More() {
+		return FieldErrors{{Message: "more follows after the end of the document"}}
+	}
+	var typeErr *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &typeErr):
+		return FieldErrors{{Field: typeErr.Field, Message: fmt.Sprintf("expected %s, found %s", typeName(typeErr), typeErr.Value)}}
+	}
+	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return FieldErrors{{Field: strings.Trim(name, `"`), Message: "unknown field"}}
+	}
+	return FieldErrors{{Message: strings.TrimPrefix(err.Error(), "json: ")}}
+}
+
+func typeName(e *json.UnmarshalTypeError) string {
+	switch k := e.Type.Kind().String(); k {
+	case "slice", "array":
+		return "a list"
+	case "struct", "map":
+		return "a mapping"
+	case "ptr":
+		return e.Type.Elem().String()
+	case "string":
+		return "text"
+	case "bool":
+		return "true or false"
+	default:
+		if strings.HasPrefix(k, "int") || strings.HasPrefix(k, "uint") {
+			return "a whole number"
+		}
+		if strings.HasPrefix(k, "float") {
+			return "a number"
+		}
+		return k
+	}
+}
+
+// Fingerprint is equal for schedules that name the same instants.
+func (s *Schedule) Fingerprint() string {
+	spec := s.Spec
+	spec.Jitter = 0
+	b, err := json.Marshal(spec)
+	if err != nil { // a Spec holds only text, times and lists
+		return fmt.Sprintf("%+v", spec)
+	}
+	return string(b)
+}

@@ -1,0 +1,138 @@
+package jobs
+
+import "time"
+
+// JobView is a job with what the scheduler knows of it now.
+type JobView struct {
+	Job
+	State       string     `json:"state"` // idle, queued, running, paused
+	Live        int        `json:"live"`  // runs under way
+	Next        *time.Time `json:"next,omitempty"`
+	Handled     *time.Time `json:"handled,omitempty"` // the schedule's high-water mark
+	LastRun     *RunView   `json:"last_run,omitempty"`
+	Successes   int64      `json:"successes"`
+	Failures    int64      `json:"failures"`
+	LastSuccess *time.Time `json:"last_success,omitempty"`
+	LastFailure *time.Time `json:"last_failure,omitempty"`
+	Children    []Name     `json:"children,omitempty"`
+	Held        string     `json:"held,omitempty"`      // why nothing of it runs: an unreadable record, a hold
+	Endpoints   []Endpoint `json:"endpoints,omitempty"` // of a service's running instances
+}
+
+// Endpoint is where a running instance of a service listens.
+type Endpoint struct {
+	Task  TaskID   `json:"task"`
+	Host  string   `json:"host"`
+	Ports []uint64 `json:"ports"`
+	URL   string   `json:"url,omitempty"`
+}
+
+// RunView is a run with its splits; lists leave Tasks and Waiting out.
+type RunView struct {
+	Run
+	Unknown int            `json:"unknown,omitempty"` // attempts nobody knows the outcome of
+	Splits  SplitCounts    `json:"splits"`
+	Tasks   []TaskView     `json:"tasks,omitempty"`
+	Waiting []WaitingSplit `json:"waiting,omitempty"`
+}
+
+// SplitCounts says how far a run's current stage is.
+type SplitCounts struct {
+	Total   int `json:"total"`
+	Done    int `json:"done"`
+	Live    int `json:"live"`
+	Waiting int `json:"waiting"`
+	Failed  int `json:"failed"`
+	Local   int `json:"local"`  // attempts of the run placed beside a replica
+	Placed  int `json:"placed"` // attempts of the run that had a preference
+}
+
+// TaskView is an attempt with its progress and why it is where it is.
+type TaskView struct {
+	Task
+	Placement string    `json:"placement"` // for people: "offer O12 of agent-a, level replica, waited 0.4s"
+	Progress  *Progress `json:"progress,omitempty"`
+}
+
+// WaitingSplit is a split that is not running, and why.
+type WaitingSplit struct {
+	Stage     int       `json:"stage"`
+	Split     int       `json:"split"`
+	Since     time.Time `json:"since"`
+	Preferred []string  `json:"preferred,omitempty"`
+	Reasons   []Refusal `json:"reasons"`
+}
+
+// Refusal is one reason why a task was not placed; Count is over how many offers.
+type Refusal struct {
+	Code    string    `json:"code"` // no_offers, resources, constraint, locality, backoff, never_fits, avoided, paused, held, no_leader, unknown
+	Message string    `json:"message"`
+	Count   int       `json:"count,omitempty"`
+	Until   time.Time `json:"until,omitzero"`
+}
+
+// RunRequest asks for a run of a job now.
+type RunRequest struct {
+	Job       Name      `json:"job"`
+	RequestID string    `json:"request_id,omitempty"` // remembered 24 h: asking again gives the same run
+	Arguments []string  `json:"arguments,omitempty"`
+	Nominal   time.Time `json:"nominal,omitzero"`
+	Interval  Interval  `json:"interval,omitzero"`
+	Children  bool      `json:"children,omitempty"` // its success fires children
+}
+
+// JobQuery selects jobs.
+type JobQuery struct {
+	Search string // in name, owner, description and spec, any case
+	Kind   string
+	Limit  int
+	Offset int
+}
+
+// RunQuery selects runs, newest first.
+type RunQuery struct {
+	Job    Name
+	State  RunState
+	Live   bool // only runs that are not final
+	Limit  int
+	Offset int
+}
+
+// Status is the state of the scheduler itself.
+type Status struct {
+	Leading      bool      `json:"leading"`
+	Leader       string    `json:"leader,omitempty"` // base URL
+	Term         int64     `json:"term,omitempty"`
+	Framework    string    `json:"framework,omitempty"`
+	Master       string    `json:"master,omitempty"`
+	Subscribed   bool      `json:"subscribed"`
+	LastOffer    time.Time `json:"last_offer,omitzero"`
+	Jobs         int       `json:"jobs"`
+	LiveRuns     int       `json:"live_runs"`
+	LiveTasks    int       `json:"live_tasks"`
+	WaitingTasks int       `json:"waiting_tasks"`
+	UnknownTasks int       `json:"unknown_tasks"`
+	Launches     int64     `json:"launches"`           // since this leader began
+	Problems     []string  `json:"problems,omitempty"` // what an operator should look at
+	Schedulers   []string  `json:"schedulers,omitempty"`
+}
+
+// LogChunk is part of an attempt's log file.
+type LogChunk struct {
+	Data   []byte `json:"data"`
+	Offset int64  `json:"offset"`
+	Size   int64  `json:"size"` // of the file now
+	End    bool   `json:"end"`  // the attempt is final and this is all of it
+}
+
+// Notice is one line of the event stream: something changed.
+type Notice struct {
+	Sequence int64     `json:"sequence"`
+	At       time.Time `json:"at"`
+	Type     string    `json:"type"` // job, run, task
+	Job      Name      `json:"job,omitempty"`
+	Run      RunID     `json:"run,omitempty"`
+	Task     TaskID    `json:"task,omitempty"`
+	State    string    `json:"state,omitempty"`
+	Reason   string    `json:"reason,omitempty"`
+}

@@ -1,0 +1,99 @@
+package scheduler
+
+import (
+	"time"
+
+	"tidemill/jobs"
+)
+
+// Call is something to tell Mesos.
+type Call interface{ call() }
+
+// Accept launches tasks on one agent with its offers; none: it declines them.
+type Accept struct {
+	Offers   []string
+	Launches []Launch
+	Refuse   time.Duration // how long the rest is not to be offered again
+}
+
+// Decline gives offers back.
+type Decline struct {
+	Offers []string
+	Refuse time.Duration
+}
+
+// Revive clears every filter and asks for offers; Suppress asks for none.
+type (
+	Revive   struct{}
+	Suppress struct{}
+)
+
+// Kill ends a task.
+type Kill struct {
+	Task  jobs.TaskID
+	Agent string
+	Grace time.Duration
+}
+
+// Shutdown ends an executor.
+type Shutdown struct{ Agent, Executor string }
+
+// Acknowledge ends the repetition of an update.
+type Acknowledge struct {
+	Task  jobs.TaskID
+	Agent string
+	UUID  []byte
+}
+
+// Reconcile asks for the state of tasks; of all of them where Tasks is empty.
+type Reconcile struct{ Tasks []TaskRef }
+
+// TaskRef is a task and where it was.
+type TaskRef struct {
+	Task  jobs.TaskID
+	Agent string
+}
+
+// AcceptInverse agrees to leave an agent.
+type AcceptInverse struct{ IDs []string }
+
+// Teardown ends the framework for good, and all its tasks.
+type Teardown struct{}
+
+// Launch is one task of an Accept.
+type Launch struct {
+	Task      jobs.TaskID
+	Name      string
+	Agent     string
+	Executor  ExecutorSpec
+	Resources jobs.Resources // of the task, without the executor's
+	Ports     []uint64
+	Data      []byte // an Assignment
+	Labels    map[string]string
+	KillGrace time.Duration
+}
+
+// ExecutorSpec becomes an ExecutorInfo, always the same one: Mesos refuses
+// another info under the id of a living executor.
+type ExecutorSpec struct {
+	ID        string            `json:"id"`
+	Name      string            `json:"name"`
+	Command   string            `json:"command"` // argv0, run as ./tidemill or by its path
+	Arguments []string          `json:"arguments"`
+	Artifact  string            `json:"artifact,omitempty"` // URI fetched as ./tidemill; empty: Command is a path on the agents
+	Env       map[string]string `json:"env,omitempty"`
+	User      string            `json:"user,omitempty"`
+	Resources jobs.Resources    `json:"resources"`
+	Grace     time.Duration     `json:"grace,omitempty"` // between SHUTDOWN and the kill
+}
+
+func (Accept) call()        {}
+func (Decline) call()       {}
+func (Revive) call()        {}
+func (Suppress) call()      {}
+func (Kill) call()          {}
+func (Shutdown) call()      {}
+func (Acknowledge) call()   {}
+func (Reconcile) call()     {}
+func (AcceptInverse) call() {}
+func (Teardown) call()      {}

@@ -1,0 +1,67 @@
+package scheduler
+
+import (
+	"time"
+
+	"tidemill/jobs"
+)
+
+// Event is something that happened: the core's only input.
+type Event interface{ event() }
+
+// Subscribed opens a subscription.
+type Subscribed struct {
+	Stream      int64 // the subscription's number within the term, set by the loop
+	FrameworkID string
+	Master      string // "127.0.0.1:5050"
+	MasterID    string
+	MasterSince time.Time // when it was elected; zero if it did not say
+}
+
+// Disconnected ends it.
+type Disconnected struct{ Reason string }
+
+// Offered brings offers.
+type Offered struct{ Offers []jobs.Offer }
+
+// Rescinded takes one back.
+type Rescinded struct{ Offer string }
+
+// InverseOffered asks to leave an agent.
+type InverseOffered struct {
+	ID, Agent string
+	Start     time.Time
+	Duration  time.Duration
+}
+
+// Updated is a status update.
+type Updated struct{ jobs.Update }
+
+// Messaged is an executor's message: progress.
+type Messaged struct {
+	Agent, Executor string
+	Data            []byte
+}
+
+// AgentLost: the master removed an agent.
+type AgentLost struct{ Agent string }
+
+// ExecutorLost: an executor ended; Status is the raw wait status.
+type ExecutorLost struct {
+	Agent, Executor string
+	Status          int
+}
+
+// Refused is an ERROR event: the master ended the subscription with a reason.
+type Refused struct{ Message string }
+
+func (Subscribed) event()     {}
+func (Disconnected) event()   {}
+func (Offered) event()        {}
+func (Rescinded) event()      {}
+func (InverseOffered) event() {}
+func (Updated) event()        {}
+func (Messaged) event()       {}
+func (AgentLost) event()      {}
+func (ExecutorLost) event()   {}
+func (Refused) event()        {}
