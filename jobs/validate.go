@@ -47,13 +47,23 @@ func (j Job) validateWhen(e *FieldErrors, t Traits) {
 		return
 	}
 	if _, err := j.Schedule.Compile(j.Name, time.Unix(0, 0)); err != nil {
-		e.AddAll("schedule", err)
+		addScheduleErrors(e, err)
 	}
 	if m := j.Schedule.CatchUp.Mode; m != "" && m != CatchUpLatest && m != CatchUpAll {
 		e.Addf("schedule.catch_up.mode", "%q is neither latest nor all", m)
 	}
 	if w := j.Schedule.CatchUp.Window; w != nil && *w < 0 {
 		e.Addf("schedule.catch_up.window", "%s is negative", w)
+	}
+}
+
+func addScheduleErrors(e *FieldErrors, err error) {
+	var faults schedule.Errors
+	if !errors.As(err, &faults) {
+		e.AddAll("schedule", err)
+	}
+	for _, f := range faults {
+		e.Addf("schedule."+f.Field, "%s", f.Message())
 	}
 }
 

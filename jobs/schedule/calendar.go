@@ -111,12 +111,14 @@ func (c *calendar) recurring(month time.Month, weekday int) uint32 {
 	return c.annual[month] | weekdayBits(c.weekdays, weekday)
 }
 
-func (c *calendar) excludes(day int64) bool {
-	if _, yes := c.excludedUntil(day); yes {
-		return true
+// excludes reports whether the day is excluded, and the last day up to which
+// it is known that all are.
+func (c *calendar) excludes(day int64) (until int64, yes bool) {
+	if until, yes := c.excludedUntil(day); yes {
+		return until, true
 	}
 	date := time.Unix(day*daySeconds, 0).UTC()
-	return c.annual[date.Month()]&(1<<date.Day()) != 0 || c.weekdays&(1<<date.Weekday()) != 0
+	return day, c.annual[date.Month()]&(1<<date.Day()) != 0 || c.weekdays&(1<<date.Weekday()) != 0
 }
 
 // weekdayBits spreads a set of weekdays over the days of a month, bit 1 the

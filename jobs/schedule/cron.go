@@ -16,6 +16,9 @@ type cron struct {
 	elapsed bool
 }
 
+// everyDay stands for a schedule that may fall on any day.
+var everyDay = cron{months: 1<<13 - 2, days: days{month: 1<<32 - 2}}
+
 // days is the day of month and the day of week of an expression.
 type days struct {
 	month     uint32   // bit 1 is the first day

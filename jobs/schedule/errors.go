@@ -14,16 +14,21 @@ type Error struct {
 	Hint    string // what to write instead
 }
 
-func (e *Error) Error() string {
+func (e *Error) Error() string { return e.Field + ": " + e.Message() }
+
+// Message is the error without its field, for those who list fields themselves.
+func (e *Error) Message() string {
 	var text strings.Builder
-	text.WriteString(e.Field)
 	if e.Value != "" {
-		fmt.Fprintf(&text, " %q", e.Value)
+		fmt.Fprintf(&text, "%q ", e.Value)
 	}
 	if e.Column > 0 {
-		fmt.Fprintf(&text, " column %d", e.Column)
+		fmt.Fprintf(&text, "column %d ", e.Column)
 	}
-	text.WriteString(": " + e.Problem)
+	if text.Len() > 0 {
+		text.WriteString("- ")
+	}
+	text.WriteString(e.Problem)
 	if e.Hint != "" {
 		text.WriteString("; " + e.Hint)
 	}

@@ -207,12 +207,18 @@ func (r *repeat) index(z zone, from int64) int64 {
 // excluded. Instants excluded or without a date count as given: they are not
 // made up for.
 func (r *repeat) next(z zone, cal *calendar, from, limit int64) (int64, bool) {
-	for k := r.index(z, from); k < r.count; k++ {
+	for k := r.index(z, from); k < r.count; {
 		instant, exists := r.at(z, k)
 		if instant >= limit {
 			return 0, false
 		}
-		if exists && !cal.excludes(dayOf(instant+z.at(instant).offset)) {
+		k++
+		until, excluded := cal.excludes(dayOf(instant + z.at(instant).offset))
+		switch {
+		case excluded: // skip the days at once: a period may be a second
+			resume, _ := z.resolve((until + 1) * daySeconds)
+			k = max(k, r.index(z, resume))
+		case exists:
 			return instant, true
 		}
 	}

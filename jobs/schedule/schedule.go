@@ -59,12 +59,15 @@ func Compile(spec Spec, key string) (*Schedule, error) {
 		errs.add("repeat", spec.Repeat, faultAt(0, "write one of them", "cron and repeat exclude each other"))
 	case spec.Repeat != "":
 		s.repeat, fault = parseRepeat(spec.Repeat, s.zone)
+		if fault == nil {
+			fault = everyDay.checkPossible(&s.calendar)
+		}
 		errs.add("repeat", spec.Repeat, fault)
 	}
 	s.compileBounds(spec, &errs)
 	s.compileJitter(spec.Jitter, key, &errs)
 	if len(errs) == 0 {
-		errs.add("end", "", s.checkWindow(spec))
+		errs.add("end", "", s.checkWindow())
 	}
 	if len(errs) > 0 {
 		return nil, errs
@@ -117,13 +120,21 @@ func (s *Schedule) compileJitter(jitter Duration, key string, errs *Errors) {
 	}
 }
 
-// checkWindow refuses crons that name nothing between start and end.
-func (s *Schedule) checkWindow(spec Spec) *Error {
-	if s.repeat != nil || spec.Start == nil || spec.End == nil {
-		return nil
+// checkWindow refuses a schedule with nothing between its start and its end,
+// unless that is what it says: R0.
+func (s *Schedule) checkWindow() *Error {
+	first := s.start
+	if s.repeat != nil {
+		if s.repeat.count == 0 {
+			return nil
+		}
+		first = max(first, s.repeat.start)
 	}
-	if _, ok := s.next(s.start, s.end); !ok {
-		return faultAt(0, "move the bounds or change cron or exclude", "no instant between start and end")
+	if first == distantPast {
+		return nil // crons without a start have been found possible
+	}
+	if _, ok := s.next(first, min(s.end, first+horizon)); !ok {
+		return faultAt(0, "change the bounds, exclude or the schedule", "no instant between start and end")
 	}
 	return nil
 }

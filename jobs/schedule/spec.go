@@ -12,23 +12,23 @@ import (
 type Spec struct {
 	// Cron holds expressions of five fields, or six with seconds first; an
 	// instant named by several of them is one run. One string or a list.
-	Cron Crons `json:"cron,omitempty" yaml:"cron,omitempty"`
+	Cron Crons `json:"cron,omitempty"`
 	// Repeat is an ISO 8601 repeating interval, R[n]/start/period. An empty
 	// start is filled in once, by WithStart, when the job is first applied.
-	Repeat string `json:"repeat,omitempty" yaml:"repeat,omitempty"`
+	Repeat string `json:"repeat,omitempty"`
 	// Zone is the IANA name of the zone whose wall clock counts; UTC if empty.
-	Zone string `json:"zone,omitempty" yaml:"zone,omitempty"`
+	Zone string `json:"zone,omitempty"`
 	// Start is the first instant allowed.
-	Start *time.Time `json:"start,omitempty" yaml:"start,omitempty"`
+	Start *time.Time `json:"start,omitempty"`
 	// End is the first instant no longer allowed.
-	End *time.Time `json:"end,omitempty" yaml:"end,omitempty"`
+	End *time.Time `json:"end,omitempty"`
 	// Jitter delays every run of the job by the same part of it, from 0 up to
 	// but excluding Jitter, which is a hash of the job's name.
-	Jitter Duration `json:"jitter,omitempty" yaml:"jitter,omitempty"`
+	Jitter Duration `json:"jitter,omitempty"`
 	// Exclude lists days, in the schedule's zone, on which nothing runs: dates
 	// (2026-12-24), ranges of dates (2026-12-24/2027-01-06), days of every
 	// year (12-25, 12-24/01-06) and weekdays (sunday, sat).
-	Exclude []string `json:"exclude,omitempty" yaml:"exclude,omitempty"`
+	Exclude []string `json:"exclude,omitempty"`
 }
 
 // IsZero reports whether the spec names no schedule at all.
@@ -56,20 +56,13 @@ type Crons []string
 
 // UnmarshalJSON accepts a string or a list of strings.
 func (c *Crons) UnmarshalJSON(data []byte) error {
-	return c.decode(func(into any) error { return json.Unmarshal(data, into) })
-}
-
-// UnmarshalYAML accepts a string or a list of strings.
-func (c *Crons) UnmarshalYAML(unmarshal func(any) error) error { return c.decode(unmarshal) }
-
-func (c *Crons) decode(unmarshal func(any) error) error {
 	var list []string
-	if err := unmarshal(&list); err == nil {
+	if err := json.Unmarshal(data, &list); err == nil {
 		*c = list
 		return nil
 	}
 	var one string
-	if err := unmarshal(&one); err != nil {
+	if err := json.Unmarshal(data, &one); err != nil {
 		return fmt.Errorf("cron is neither a string nor a list of strings: %w", err)
 	}
 	*c = Crons{one}
@@ -77,20 +70,18 @@ func (c *Crons) decode(unmarshal func(any) error) error {
 }
 
 // MarshalJSON writes a list of one as a string.
-func (c Crons) MarshalJSON() ([]byte, error) { return json.Marshal(c.plain()) }
-
-// MarshalYAML writes a list of one as a string.
-func (c Crons) MarshalYAML() (any, error) { return c.plain(), nil }
-
-func (c Crons) plain() any {
+func (c Crons) MarshalJSON() ([]byte, error) {
 	if len(c) == 1 {
-		return c[0]
+		return json.Marshal(c[0])
 	}
-	return []string(c)
+	return json.Marshal([]string(c))
 }
 
 // Duration is a time.Duration written as text, as in "90s" or "1h30m".
 type Duration time.Duration
+
+// D is the duration as the standard library knows it.
+func (d Duration) D() time.Duration { return time.Duration(d) }
 
 // MarshalText writes the duration without the zero units time.Duration adds:
 // 1h, not 1h0m0s.
