@@ -1,0 +1,287 @@
+// Package match decides which waiting task takes which offer. It is pure:
+// tasks, offers and the time in; placements and reasons out.
+//
+//	offers + waiting tasks ─► filter (constraints, resources) ─► rank (locality, warm executor, spread) ─► explain
+package match
+
+import (
+	"strings"
+	"time"
+
+	"tidemill/jobs"
+)
+
+// Task is a split that waits for an offer.
+type Task struct {
+	Need        jobs.Resources // of the task alone
+	Executor    Executor
+	Near        string   // jobs.NearCassandra: an agent beside Cassandra is preferred
+	Hosts       []string // of the split's replicas; more particular than Near
+	Racks       []string
+	DC          string
+	Constraints []jobs.Constraint
+	Avoid       string        // the agent on which it failed last; taken only after Wait
+	Since       time.Time     // when it began to wait
+	Wait        time.Duration // for locality, in all
+}
+
+// Executor is what the task runs in: its share is taken once an agent.
+type Executor struct {
+	ID        string // of a shared executor; empty for one of the task's own
+	Resources jobs.Resources
+}
+
+// Placement gives a task (by its index) an offer (by its index).
+type Placement struct {
+	Task, Offer int
+	Level       jobs.Locality
+	Ports       []uint64
+	Cold        bool // the executor is to be started with it
+}
+
+// Refusals say, for each task that was not placed, why.
+type Refusals map[int][]jobs.Refusal
+
+// Result is what one round decided.
+type Result struct {
+	Placements []Placement
+	Refusals   Refusals
+	// Widens is the soonest time at which a task that was not placed will
+	// take a worse place than now; zero where none will.
+	Widens time.Time
+}
+
+// Match places the tasks, in their order, on the offers. Nothing is placed
+// twice, and no offer gives more than it holds.
+func Match(now time.Time, tasks []Task, offers []jobs.Offer) Result {
+	r := newRound(now, offers)
+	res := Result{Refusals: Refusals{}}
+	for i := range tasks {
+		t := &tasks[i]
+		if p, ok := r.place(t); ok {
+			p.Task = i
+			res.Placements = append(res.Placements, p)
+			continue
+		}
+		refusals, widens := r.explain(t)
+		res.Refusals[i] = refusals
+		if !widens.IsZero() && (res.Widens.IsZero() || widens.Before(res.Widens)) {
+			res.Widens = widens
+		}
+	}
+	return res
+}
+
+// levels are what a task may be offered, nearest first, and from when on.
+func levels(t *Task) []jobs.Locality {
+	switch {
+	case len(t.Hosts) > 0:
+		out := []jobs.Locality{jobs.LocalReplica}
+		if len(t.Racks) > 0 {
+			out = append(out, jobs.LocalRack)
+		}
+		if t.DC != "" {
+			out = append(out, jobs.LocalDC)
+		}
+		return append(out, jobs.LocalAny)
+	case t.Near == jobs.NearCassandra:
+		return []jobs.Locality{jobs.LocalReplica, jobs.LocalAny}
+	}
+	return []jobs.Locality{jobs.LocalAny}
+}
+
+// widest is the index of the worst level that is allowed now, and when the
+// next one will be: the wait is split evenly over the steps between levels.
+func widest(t *Task, all []jobs.Locality, now time.Time) (level int, next time.Time) {
+	steps := len(all) - 1
+	if steps == 0 || t.Wait <= 0 {
+		return steps, time.Time{}
+	}
+	step := t.Wait / time.Duration(steps)
+	waited := max(now.Sub(t.Since), 0)
+	level = steps
+	if step > 0 {
+		level = min(int(waited/step), steps)
+	}
+	if level == steps {
+		return level, time.Time{}
+	}
+	return level, t.Since.Add(step * time.Duration(level+1))
+}
+
+// round is the bookkeeping of one matching.
+type round struct {
+	now    time.Time
+	offers []jobs.Offer
+	free   []jobs.Resources
+	ports  [][]jobs.PortRange
+	warm   []map[string]bool // executors that live on the offer's agent or were placed now
+	byHost map[string][]int
+	byRack map[string][]int
+	byDC   map[string][]int
+	shapes map[shape]*candidates
+	why    map[shape][]jobs.Refusal
+}
+
+func newRound(now time.Time, offers []jobs.Offer) *round {
+	r := &round{
+		now: now, offers: offers,
+		free: make([]jobs.Resources, len(offers)), ports: make([][]jobs.PortRange, len(offers)),
+		warm:   make([]map[string]bool, len(offers)),
+		byHost: map[string][]int{}, byRack: map[string][]int{}, byDC: map[string][]int{},
+		shapes: map[shape]*candidates{}, why: map[shape][]jobs.Refusal{},
+	}
+	for i := range offers {
+		o := &offers[i]
+		r.free[i] = o.Resources
+		r.ports[i] = append([]jobs.PortRange(nil), o.PortRanges...)
+		r.warm[i] = map[string]bool{}
+		for _, id := range o.Executors {
+			r.warm[i][id] = true
+		}
+		r.byHost[o.Hostname] = append(r.byHost[o.Hostname], i)
+		if ip := hostOf(o.Address); ip != "" && ip != o.Hostname {
+			r.byHost[ip] = append(r.byHost[ip], i)
+		}
+		if rack := o.Attributes["rack"]; rack != "" {
+			r.byRack[rack] = append(r.byRack[rack], i)
+		}
+		if dc, ok := cassandraOf(o); ok {
+			r.byDC[dc] = append(r.byDC[dc], i)
+		}
+	}
+	return r
+}
+
+// cassandraOf reads the attribute cassandra:<dc>; "false" and "" say no.
+func cassandraOf(o *jobs.Offer) (dc string, ok bool) {
+	v := o.Attributes["cassandra"]
+	return v, v != "" && v != "false"
+}
+
+func hostOf(address string) string {
+	if i := strings.LastIndexByte(address, ':'); i >= 0 {
+		return strings.Trim(address[:i], "[]")
+	}
+	return address
+}
+
+// place finds the best offer that is allowed now.
+func (r *round) place(t *Task) (Placement, bool) {
+	all := levels(t)
+	allowed, _ := widest(t, all, r.now)
+	avoiding := t.Avoid != "" && r.now.Before(t.Since.Add(t.Wait))
+	for _, level := range all[:allowed+1] {
+		i := r.best(t, level, avoiding)
+		if i < 0 {
+			continue
+		}
+		p := Placement{Offer: i, Level: r.levelAt(t, i), Cold: r.take(t, i)}
+		p.Ports = r.takePorts(i, t.Need.Ports)
+		return p, true
+	}
+	return Placement{}, false
+}
+
+// best is the offer to take at a level, or -1.
+func (r *round) best(t *Task, level jobs.Locality, avoiding bool) int {
+	switch {
+	case level == jobs.LocalAny || len(t.Hosts) == 0:
+		return r.shapeOf(t).next(r, t, level == jobs.LocalReplica, avoiding)
+	case level == jobs.LocalReplica:
+		return r.roomiest(t, r.byHost, t.Hosts, avoiding)
+	case level == jobs.LocalRack:
+		return r.roomiest(t, r.byRack, t.Racks, avoiding)
+	default:
+		return r.roomiest(t, r.byDC, []string{t.DC}, avoiding)
+	}
+}
+
+// roomiest is the offer under the given names with the most free cpus.
+func (r *round) roomiest(t *Task, index map[string][]int, names []string, avoiding bool) int {
+	best := -1
+	for _, name := range names {
+		for _, i := range index[name] {
+			if avoiding && r.offers[i].AgentID == t.Avoid || !r.fits(t, i) || !r.allows(t, i) {
+				continue
+			}
+			if best < 0 || r.free[i].CPUs > r.free[best].CPUs {
+				best = i
+			}
+		}
+	}
+	return best
+}
+
+// levelAt is how near an offer is to a task's data, whatever was asked for.
+func (r *round) levelAt(t *Task, i int) jobs.Locality {
+	o := &r.offers[i]
+	dc, beside := cassandraOf(o)
+	if len(t.Hosts) == 0 {
+		if t.Near == jobs.NearCassandra && beside {
+			return jobs.LocalReplica
+		}
+		return jobs.LocalAny
+	}
+	for _, h := range t.Hosts {
+		if h == o.Hostname || h == hostOf(o.Address) {
+			return jobs.LocalReplica
+		}
+	}
+	for _, rack := range t.Racks {
+		if rack == o.Attributes["rack"] {
+			return jobs.LocalRack
+		}
+	}
+	if beside && dc == t.DC {
+		return jobs.LocalDC
+	}
+	return jobs.LocalAny
+}
+
+// need is what the task takes from an offer, its executor's share included
+// where the executor does not live there yet.
+func (r *round) need(t *Task, i int) jobs.Resources {
+	if t.Executor.ID != "" && r.warm[i][t.Executor.ID] {
+		return t.Need
+	}
+	return t.Need.Add(t.Executor.Resources)
+}
+
+func (r *round) fits(t *Task, i int) bool { return r.need(t, i).Fits(r.free[i]) }
+
+func (r *round) allows(t *Task, i int) bool {
+	for _, c := range t.Constraints {
+		if !c.Allows(&r.offers[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// take books the task on the offer, and says whether its executor is new there.
+func (r *round) take(t *Task, i int) (cold bool) {
+	r.free[i] = r.free[i].Sub(r.need(t, i))
+	cold = t.Executor.ID == "" || !r.warm[i][t.Executor.ID]
+	if t.Executor.ID != "" {
+		r.warm[i][t.Executor.ID] = true
+	}
+	return cold
+}
+
+// takePorts picks n ports, the lowest first. What was booked is there: the
+// offer's count of ports comes from its ranges.
+func (r *round) takePorts(i, n int) []uint64 {
+	var out []uint64
+	for n > 0 && len(r.ports[i]) > 0 {
+		first := &r.ports[i][0]
+		out = append(out, first.Begin)
+		n--
+		if first.Begin == first.End {
+			r.ports[i] = r.ports[i][1:]
+		} else {
+			first.Begin++
+		}
+	}
+	return out
+}

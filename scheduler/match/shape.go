@@ -1,0 +1,183 @@
+package match
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"tidemill/jobs"
+)
+
+// shape is what tasks have in common that fit the same offers: thousands of
+// waiting tasks are of a few shapes, so that a round costs what it places.
+type shape struct {
+	need        jobs.Resources
+	executor    string
+	share       jobs.Resources
+	near        bool
+	constraints string
+}
+
+func shapeKey(t *Task) shape {
+	var b strings.Builder
+	for _, c := range t.Constraints {
+		fmt.Fprintf(&b, "%q", []string{c.Field, c.Operator, c.Value})
+	}
+	return shape{
+		need: t.Need, executor: t.Executor.ID, share: t.Executor.Resources,
+		near: t.Near == jobs.NearCassandra, constraints: b.String(),
+	}
+}
+
+// tiers of a shape's candidates, in the order they are taken.
+const (
+	besideWarm = iota
+	besideCold
+	elsewhereWarm
+	elsewhereCold
+	tierCount
+)
+
+// candidates are the offers that may still take a task of one shape. Each
+// tier is gone through in turn, so that work is spread.
+type candidates struct {
+	tiers [tierCount][]int
+	turn  [tierCount]int
+}
+
+func (r *round) shapeOf(t *Task) *candidates {
+	key := shapeKey(t)
+	c, ok := r.shapes[key]
+	if ok {
+		return c
+	}
+	c = &candidates{}
+	for i := range r.offers {
+		if !r.allows(t, i) {
+			continue
+		}
+		tier := elsewhereWarm
+		if _, beside := cassandraOf(&r.offers[i]); beside && key.near {
+			tier = besideWarm
+		}
+		if t.Executor.ID == "" || !r.warm[i][t.Executor.ID] {
+			tier++
+		}
+		c.tiers[tier] = append(c.tiers[tier], i)
+	}
+	r.shapes[key] = c
+	return c
+}
+
+// next is the candidate whose turn it is, or -1. Offers only shrink during a
+// round: one that no longer fits is dropped for good.
+func (c *candidates) next(r *round, t *Task, besideOnly, avoiding bool) int {
+	last := tierCount
+	if besideOnly {
+		last = elsewhereWarm
+	}
+	for tier := range last {
+		passed := 0
+		for len(c.tiers[tier]) > passed {
+			list := c.tiers[tier]
+			at := c.turn[tier] % len(list)
+			i := list[at]
+			switch {
+			case !r.fits(t, i):
+				c.tiers[tier] = slices.Delete(list, at, at+1)
+			case avoiding && r.offers[i].AgentID == t.Avoid:
+				passed++
+				c.turn[tier] = at + 1
+			default:
+				c.turn[tier] = at + 1
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// explain says why a task was not placed, and when it will take a worse place.
+func (r *round) explain(t *Task) ([]jobs.Refusal, time.Time) {
+	out := slices.Clone(r.shapeRefusals(t))
+	all := levels(t)
+	allowed, widens := widest(t, all, r.now)
+	if !widens.IsZero() {
+		out = append(out, jobs.Refusal{
+			Code:    "locality",
+			Message: fmt.Sprintf("waiting %s more for an offer nearer than %s (%s)", seconds(widens.Sub(r.now)), all[allowed+1], wanted(t)),
+			Until:   widens,
+		})
+	}
+	if t.Avoid != "" && r.now.Before(t.Since.Add(t.Wait)) {
+		until := t.Since.Add(t.Wait)
+		out = append(out, jobs.Refusal{Code: "avoided", Message: "another agent than the one it failed on is preferred", Until: until})
+		if widens.IsZero() || until.Before(widens) {
+			widens = until
+		}
+	}
+	return out, widens
+}
+
+func wanted(t *Task) string {
+	if len(t.Hosts) > 0 {
+		return "replicas on " + strings.Join(t.Hosts, ", ")
+	}
+	return "an agent beside " + t.Near
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+
+// shapeRefusals counts, once a shape and round, what stood against it in how
+// many offers.
+func (r *round) shapeRefusals(t *Task) []jobs.Refusal {
+	key := shapeKey(t)
+	if why, ok := r.why[key]; ok {
+		return why
+	}
+	counts := map[string]int{}
+	var order []string
+	say := func(text string) {
+		if counts[text] == 0 {
+			order = append(order, text)
+		}
+		counts[text]++
+	}
+	var nearest []string // the smallest shortage
+	short := 0
+	for i := range r.offers {
+		if c, ok := firstViolated(t, &r.offers[i]); ok {
+			say(c)
+			continue
+		}
+		if lack := r.need(t, i).Short(r.free[i]); len(lack) > 0 {
+			short++
+			if nearest == nil || len(lack) < len(nearest) {
+				nearest = lack
+			}
+		}
+	}
+	var why []jobs.Refusal
+	if short > 0 {
+		why = append(why, jobs.Refusal{Code: "resources", Message: strings.Join(nearest, ", "), Count: short})
+	}
+	for _, text := range order {
+		why = append(why, jobs.Refusal{Code: "constraint", Message: text, Count: counts[text]})
+	}
+	r.why[key] = why
+	return why
+}
+
+func firstViolated(t *Task, o *jobs.Offer) (string, bool) {
+	for _, c := range t.Constraints {
+		if !c.Allows(o) {
+			v, ok := o.Attribute(c.Field)
+			if !ok {
+				v = "nothing"
+			}
+			return fmt.Sprintf("constraint %s (the agent has %s)", c, v), true
+		}
+	}
+	return "", false
+}
