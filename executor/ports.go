@@ -35,25 +35,11 @@ type Task struct {
 	Raw []byte // the TaskInfo as the adapter received it; opaque to the executor
 }
 
-// TaskState is a Mesos task state, of those an executor may send.
-type TaskState string
-
-// The states that the executor sends; all but running are terminal.
-const (
-	TaskRunning  TaskState = "TASK_RUNNING"
-	TaskFinished TaskState = "TASK_FINISHED"
-	TaskFailed   TaskState = "TASK_FAILED"
-	TaskKilled   TaskState = "TASK_KILLED"
-)
-
-// Terminal says whether no state follows.
-func (s TaskState) Terminal() bool { return s != TaskRunning }
-
 // Update is a status update of a task.
 type Update struct {
 	Task      jobs.TaskID
-	State     TaskState
-	Reason    string // a Mesos reason ("REASON_MAX_COMPLETION_TIME_REACHED"), or none
+	State     string // jobs.TaskRunning, jobs.TaskFinished, jobs.TaskFailed or jobs.TaskKilled
+	Reason    string // a Mesos reason ("REASON_…"), or none
 	Message   string
 	UUID      []byte // 16 bytes, the same in every repetition
 	Data      []byte // of a terminal update: the jobs.Outcome as JSON
