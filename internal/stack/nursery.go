@@ -1,0 +1,59 @@
+package stack
+
+import (
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// nursery starts child processes that cannot outlive this one.
+//
+// The kernel ties the parent-death signal to the OS thread that started the child, and Go moves
+// goroutines between threads and ends threads as it likes. So all children are started from one
+// goroutine, which is locked to its thread until the nursery is closed; closing it ends the
+// thread, and thereby what is left of the children.
+type nursery struct {
+	births chan birth
+	closed chan struct{}
+	once   sync.Once
+}
+
+type birth struct {
+	cmd    *exec.Cmd
+	result chan error
+}
+
+func newNursery() *nursery {
+	n := &nursery{births: make(chan birth), closed: make(chan struct{})}
+	go n.attend()
+	return n
+}
+
+func (n *nursery) attend() {
+	defer close(n.closed)
+	// Never unlocked: the thread ends with the goroutine and takes its changes along.
+	runtime.LockOSThread()
+	// A JVM that root runs would lock all its memory, half as much again as it needs. Others may
+	// not lock, nor drop, anything: nothing is lost when this fails.
+	_ = unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_IPC_LOCK, 0, 0, 0)
+	for b := range n.births {
+		b.result <- b.cmd.Start()
+	}
+}
+
+// start starts cmd in a process group of its own, so that Ctrl-C reaches us alone and we end the
+// servers in order. It must not be called after close.
+func (n *nursery) start(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	b := birth{cmd: cmd, result: make(chan error, 1)}
+	n.births <- b
+	return <-b.result
+}
+
+func (n *nursery) close() {
+	n.once.Do(func() { close(n.births) })
+	<-n.closed
+}
