@@ -1,0 +1,33 @@
+package api
+
+import (
+	"context"
+
+	"tidemill/jobs"
+)
+
+// Scheduler is what the API serves. Its errors are *jobs.Error, whose code
+// becomes the HTTP status, or jobs.FieldErrors.
+type Scheduler interface {
+	// Apply creates or replaces jobs, all of them or none.
+	Apply(ctx context.Context, list []jobs.Job) ([]jobs.Job, error)
+	Delete(ctx context.Context, name jobs.Name) error
+	SetPaused(ctx context.Context, name jobs.Name, paused bool) (jobs.Job, error)
+	Job(ctx context.Context, name jobs.Name) (jobs.JobView, error)
+	// Jobs gives a page of the jobs, by name, and how many there are in all.
+	Jobs(ctx context.Context, q jobs.JobQuery) (list []jobs.JobView, total int, err error)
+	StartRun(ctx context.Context, r jobs.RunRequest) (jobs.Run, error)
+	// Runs gives a page of the runs, newest first, and how many there are in all.
+	Runs(ctx context.Context, q jobs.RunQuery) (list []jobs.RunView, total int, err error)
+	Run(ctx context.Context, id jobs.RunID) (jobs.RunView, error)
+	KillRun(ctx context.Context, id jobs.RunID, reason string) error
+	// Log reads at most limit bytes of an attempt's log; stream is "stdout" or "stderr".
+	Log(ctx context.Context, task jobs.TaskID, stream string, offset int64, limit int) (jobs.LogChunk, error)
+	// Connections hands the addresses and credentials of a task's kind to the
+	// bearer of the task's own token.
+	Connections(ctx context.Context, task jobs.TaskID, token string) (jobs.Connections, error)
+	Status(ctx context.Context) (jobs.Status, error)
+	// Watch delivers what changes until ctx ends. It closes the channel of a
+	// receiver that does not keep up.
+	Watch(ctx context.Context) (<-chan jobs.Notice, error)
+}

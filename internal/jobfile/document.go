@@ -1,0 +1,213 @@
+package jobfile
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"tidemill/jobs"
+)
+
+// Document is one job as it was written, and where.
+type Document struct {
+	Job   jobs.Job
+	File  string
+	lines map[string]int // by field path; "" is the document's first
+}
+
+// Error is one thing wrong with one document.
+type Error struct {
+	File string
+	Job  jobs.Name // where the document says it
+	jobs.FieldError
+}
+
+func (e Error) Error() string {
+	at := e.File
+	if e.Line > 0 {
+		at += fmt.Sprintf(":%d", e.Line)
+	}
+	return at + ": " + e.FieldError.Error()
+}
+
+// Errors is everything wrong with all documents, in their order.
+type Errors []Error
+
+func (e Errors) Error() string {
+	lines := make([]string, len(e))
+	for i, one := range e {
+		lines[i] = one.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Fields gives the findings without their files, for a problem body.
+func (e Errors) Fields() jobs.FieldErrors {
+	out := make(jobs.FieldErrors, len(e))
+	for i, one := range e {
+		out[i] = one.FieldError
+	}
+	return out
+}
+
+// Unwrap makes them field errors to those who ask for a code.
+func (e Errors) Unwrap() error { return e.Fields() }
+
+// Decode reads the documents of a source: one or several (in YAML parted by
+// ---), each a job or a list of jobs. What could be read of wrong ones is
+// returned too, so that the rest of their errors can be found; the errors say
+// what is wrong.
+func Decode(src Source) ([]Document, Errors) {
+	roots, err := parse(src)
+	var docs []Document
+	var errs Errors
+	for _, root := range roots {
+		items := []*yaml.Node{root}
+		if root.Kind == yaml.SequenceNode {
+			items = root.Content
+		}
+		for _, item := range items {
+			doc, found := decodeJob(src.Name, item)
+			docs = append(docs, doc)
+			errs = append(errs, found...)
+		}
+	}
+	doc := Document{File: src.Name}
+	if err != nil {
+		errs = append(errs, doc.Locate(err)...)
+	} else if len(docs) == 0 {
+		errs = append(errs, doc.Locate(errors.New("holds no job"))...)
+	}
+	return docs, errs
+}
+
+func decodeJob(file string, n *yaml.Node) (Document, Errors) {
+	r := reader{lines: map[string]int{}}
+	doc := Document{File: file, lines: r.lines}
+	v, ok := r.value(n, reflect.TypeFor[jobs.Job](), "", 0)
+	if !ok && len(r.errs) == 0 {
+		r.addf(n, "", "expected a job, found %s", describe(n))
+	}
+	if ok {
+		raw, err := json.Marshal(v)
+		if err == nil {
+			err = json.Unmarshal(raw, &doc.Job)
+		}
+		if err != nil {
+			r.addf(n, "", "%v", err)
+		}
+	}
+	return doc, doc.Locate(r.errs.Err())
+}
+
+// Locate says where in the file the findings of err are.
+func (d Document) Locate(err error) Errors {
+	var found jobs.FieldErrors
+	found.AddAll("", err)
+	out := make(Errors, len(found))
+	for i, f := range found {
+		if f.Line == 0 {
+			f.Line = d.line(f.Field)
+		}
+		out[i] = Error{File: d.File, Job: d.Job.Name, FieldError: f}
+	}
+	return out
+}
+
+// line is that of the field, or of the nearest thing around it.
+func (d Document) line(field string) int {
+	for {
+		if line, ok := d.lines[field]; ok || field == "" {
+			return line
+		}
+		field = field[:max(strings.LastIndexAny(field, ".["), 0)]
+	}
+}
+
+// DecodeAll reads the documents of several sources.
+func DecodeAll(sources []Source) ([]Document, Errors) {
+	var docs []Document
+	var errs Errors
+	for _, src := range sources {
+		found, wrong := Decode(src)
+		docs, errs = append(docs, found...), append(errs, wrong...)
+	}
+	return docs, errs
+}
+
+// Check finds what else is wrong with documents that are to be applied
+// together, and gives the jobs with their defaults filled in. Parents that
+// are in none of them may be known to the scheduler and are taken as given.
+func Check(docs []Document, kinds *jobs.Registry) ([]jobs.Job, Errors) {
+	var errs Errors
+	list := make([]jobs.Job, 0, len(docs))
+	first := map[jobs.Name]Document{}
+	for _, d := range docs {
+		j, _, err := kinds.Check(d.Job)
+		errs = append(errs, d.Locate(err)...)
+		if other, ok := first[j.Name]; ok && j.Name != "" {
+			errs = append(errs, d.Locate(jobs.FieldError{Field: "name", Message: fmt.Sprintf(
+				"%q is also in %s:%d", j.Name, other.File, other.line("name"))})...)
+			continue
+		}
+		first[j.Name] = d
+		list = append(list, j)
+	}
+	return list, append(errs, cycles(list, first)...)
+}
+
+func cycles(list []jobs.Job, docs map[jobs.Name]Document) Errors {
+	graph := jobs.NewGraph()
+	for _, j := range list {
+		for _, p := range j.After {
+			if !graph.Has(p) {
+				graph.Put(jobs.Job{Name: p})
+			}
+		}
+		graph.Put(j)
+	}
+	var errs Errors
+	for _, j := range list {
+		if !slices.Contains(j.After, j.Name) { // said by the job's own check
+			errs = append(errs, docs[j.Name].Locate(graph.Check(j))...)
+		}
+	}
+	return errs
+}
+
+// Load decodes and checks: the jobs of all sources with their defaults, or
+// everything that is wrong with them, sorted by file and line.
+func Load(sources []Source, kinds *jobs.Registry) ([]jobs.Job, error) {
+	docs, errs := DecodeAll(sources)
+	list, more := Check(docs, kinds)
+	type place struct {
+		file, field string
+		line        int
+	}
+	said := map[place]bool{}
+	for _, e := range errs {
+		said[place{e.File, e.Field, e.Line}] = true
+	}
+	for _, e := range more { // a field that cannot be read is not missing as well
+		if !said[place{e.File, e.Field, e.Line}] {
+			errs = append(errs, e)
+		}
+	}
+	if len(errs) == 0 {
+		return list, nil
+	}
+	order := map[string]int{}
+	for i, src := range sources {
+		order[src.Name] = i
+	}
+	slices.SortStableFunc(errs, func(a, b Error) int {
+		return cmp.Or(order[a.File]-order[b.File], a.Line-b.Line)
+	})
+	return nil, errs
+}
