@@ -1,0 +1,114 @@
+package cassandra
+
+import (
+	"fmt"
+	"strings"
+)
+
+// DirtyShards is over how many partitions a rollup's dirty marks are spread,
+// by event.Shard of the campaign. It is part of the schema: it never changes.
+const DirtyShards = 16
+
+// table is one table's definition: what is created, and what is verified.
+type table struct {
+	name    string
+	columns [][2]string // name, type
+	key     string      // as CQL writes it
+	options string
+}
+
+// tables are the user's own three, exactly as they always were, and their
+// companions. event is the truth; event_by_day and campaign_by_month answer
+// what event and campaign can only answer by a full scan.
+var tables = []table{
+	{
+		name:    "event",
+		columns: [][2]string{{"id", "uuid"}, {"ad_id", "uuid"}, {"campaign", "uuid"}, {"ts", "bigint"}, {"type", "text"}},
+		key:     "id",
+	},
+	{
+		name: "campaign",
+		columns: [][2]string{{"id", "uuid"}, {"year", "int"}, {"month", "int"}, {"day", "int"},
+			{"views", "bigint"}, {"clicks", "bigint"}},
+		key: "id, year, month, day",
+	},
+	{
+		name:    "campaign_report",
+		columns: [][2]string{{"id", "uuid"}, {"views", "bigint"}, {"clicks", "bigint"}},
+		key:     "id",
+	},
+	{
+		// The events of a UTC day, in as many partitions as day_buckets says.
+		name: "event_by_day",
+		columns: [][2]string{{"day", "date"}, {"bucket", "int"}, {"campaign", "uuid"}, {"type", "text"}, {"id", "uuid"},
+			{"ts", "bigint"}, {"ad_id", "uuid"}},
+		key: "(day, bucket), campaign, type, id",
+	},
+	{
+		// Written by lightweight transaction alone, once per day.
+		name:    "day_buckets",
+		columns: [][2]string{{"day", "date"}, {"buckets", "int"}},
+		key:     "day",
+	},
+	{
+		name: "campaign_by_month",
+		columns: [][2]string{{"year", "int"}, {"month", "int"}, {"id", "uuid"}, {"day", "int"},
+			{"views", "bigint"}, {"clicks", "bigint"}},
+		key: "(year, month), id, day",
+	},
+	{
+		// Where a campaign_report row comes from, and how fresh it is.
+		name:    "campaign_report_meta",
+		columns: [][2]string{{"id", "uuid"}, {"source", "text"}, {"as_of", "timestamp"}, {"run", "text"}},
+		key:     "id",
+	},
+	{
+		// Which (day, campaign) a rollup has to count again. A mark that
+		// comes back from the dead only costs a recount, so its tombstone
+		// may go soon.
+		name: "dirty",
+		columns: [][2]string{{"rollup", "text"}, {"shard", "int"}, {"day", "date"}, {"campaign", "uuid"}, {"writer", "text"},
+			{"pos", "bigint"}},
+		key:     "(rollup, shard), day, campaign, writer",
+		options: "gc_grace_seconds = 3600",
+	},
+	{
+		// What one attempt of one split of a rollup counted; bucket spreads
+		// the publishing. They go by themselves a week after.
+		name: "rollup_partials",
+		columns: [][2]string{{"run", "text"}, {"version", "bigint"}, {"split", "int"}, {"attempt", "int"}, {"bucket", "int"},
+			{"id", "uuid"}, {"day", "date"}, {"views", "bigint"}, {"clicks", "bigint"}},
+		key:     "(run, version, split, attempt, bucket), id, day",
+		options: "default_time_to_live = 604800 AND gc_grace_seconds = 3600",
+	},
+	{
+		// How far a restore has come with each object; another ETag is
+		// another file.
+		name: "restore_manifest",
+		columns: [][2]string{{"run", "text"}, {"split", "int"}, {"key", "text"}, {"etag", "text"}, {"state", "text"},
+			{"lines", "bigint"}, {"good", "bigint"}, {"bad", "bigint"}, {"shadowed", "bigint"}, {"note", "text"}},
+		key: "(run, split), key, etag",
+	},
+}
+
+// Tables are the names of all tables.
+func Tables() []string {
+	names := make([]string, len(tables))
+	for i, t := range tables {
+		names[i] = t.name
+	}
+	return names
+}
+
+func (t table) create(keyspace string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "CREATE TABLE IF NOT EXISTS %s.%s (", keyspace, t.name)
+	for _, c := range t.columns {
+		fmt.Fprintf(&b, "%s %s, ", c[0], c[1])
+	}
+	fmt.Fprintf(&b, "PRIMARY KEY (%s))", t.key)
+	if t.options != "" {
+		b.WriteString(" WITH " + t.options)
+	}
+	return b.String()
+}

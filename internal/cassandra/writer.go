@@ -1,0 +1,264 @@
+package cassandra
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/gocql/gocql"
+
+	"tidemill/jobs/event"
+)
+
+// Defaults of the writer.
+const (
+	// DefaultBuckets keeps a partition of event_by_day below 100 MB up to
+	// some sixteen million events a day.
+	DefaultBuckets = 16
+	// DefaultConcurrency is how many requests a writer has in flight.
+	DefaultConcurrency = 64
+	// batchRows keeps a batch of one partition below Cassandra's 5 KiB warning.
+	batchRows = 30
+	// knownDays bounds the cache of the days' buckets.
+	knownDays = 10_000
+)
+
+// The writes of events. Each names its timestamp, and no column is ever bound
+// to null: at one timestamp, null would beat a value.
+const (
+	insertEvent = `INSERT INTO event (id, ad_id, campaign, ts, type) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?`
+	insertByDay = `INSERT INTO event_by_day (day, bucket, campaign, type, id, ts, ad_id) VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?`
+	insertMark  = `INSERT INTO dirty (rollup, shard, day, campaign, writer, pos) VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?`
+)
+
+// WriterOptions say for whom a writer writes.
+type WriterOptions struct {
+	Rollups     []string // the rollup jobs that are to count what is written
+	Writer      string   // the task attempt: no two writers may share it
+	Buckets     int      // of days that have no number yet; DefaultBuckets if 0
+	Concurrency int      // requests in flight; DefaultConcurrency if 0
+}
+
+// Writer writes events: the row of event, its companion in event_by_day, and
+// then the dirty marks. Writing an event again changes nothing but a mark.
+// It may be used by several goroutines.
+type Writer struct {
+	session *Session
+	options WriterOptions
+
+	mu      sync.Mutex
+	pos     int64 // rows acknowledged so far
+	buckets map[event.Day]int
+}
+
+// NewWriter makes a writer on an open session.
+func NewWriter(s *Session, o WriterOptions) *Writer {
+	o.Buckets = cmp.Or(o.Buckets, DefaultBuckets)
+	o.Concurrency = cmp.Or(o.Concurrency, DefaultConcurrency)
+	return &Writer{session: s, options: o, buckets: map[event.Day]int{}}
+}
+
+// Write returns when every row of the events and then every mark is
+// acknowledged. After an error, what was written is unknown, and the same
+// events may be written again; Transient tells whether that is of use.
+func (w *Writer) Write(ctx context.Context, events []event.Event) error {
+	rows, err := w.rows(ctx, events)
+	if err != nil {
+		return err
+	}
+	if err := w.execute(ctx, rows); err != nil {
+		return fmt.Errorf("write %d events: %w", len(events), err)
+	}
+	days := map[DayCampaign]struct{}{}
+	for _, e := range events {
+		days[DayCampaign{e.Day(), e.Campaign}] = struct{}{}
+	}
+	touched := make([]DayCampaign, 0, len(days))
+	for d := range days {
+		touched = append(touched, d)
+	}
+	return w.Mark(ctx, touched, len(events))
+}
+
+// DayCampaign is what rollups count, and what a mark names.
+type DayCampaign struct {
+	Day      event.Day
+	Campaign event.UUID
+}
+
+// Mark marks each (day, campaign) for each rollup, after rows more rows of
+// this writer were acknowledged. A mark's place in time is the number of rows
+// acknowledged before it: whoever reads a mark also sees those rows, and
+// whoever deletes it by that number spares every later mark.
+func (w *Writer) Mark(ctx context.Context, touched []DayCampaign, rows int) error {
+	w.mu.Lock()
+	w.pos += int64(max(rows, 1))
+	pos := w.pos
+	w.mu.Unlock()
+	groups := newGroups(insertMark)
+	for _, rollup := range w.options.Rollups {
+		for _, t := range touched {
+			shard := event.Shard(t.Campaign, DirtyShards)
+			groups.add(groupKey{rollup: rollup, bucket: shard},
+				rollup, shard, t.Day.Time(), uuid(t.Campaign), w.options.Writer, pos, pos)
+		}
+	}
+	if err := w.execute(ctx, groups.statements()); err != nil {
+		return fmt.Errorf("write %d dirty marks: %w", len(touched)*len(w.options.Rollups), err)
+	}
+	return nil
+}
+
+// rows are the statements of the events' rows: one for each row of event,
+// whose partitions are all different, and batches of one partition each for
+// event_by_day.
+func (w *Writer) rows(ctx context.Context, events []event.Event) ([]statement, error) {
+	out := make([]statement, 0, len(events)+len(events)/4)
+	groups := newGroups(insertByDay)
+	for _, e := range events {
+		n, err := w.dayBuckets(ctx, e.Day())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, statement{insertEvent, [][]any{{uuid(e.ID), uuid(e.AdID), uuid(e.Campaign), e.TS, e.Type, e.Stamp()}}})
+		bucket := event.Bucket(e.ID, n)
+		groups.add(groupKey{day: e.Day(), bucket: bucket},
+			e.Day().Time(), bucket, uuid(e.Campaign), e.Type, uuid(e.ID), e.TS, uuid(e.AdID), e.Stamp())
+	}
+	return append(out, groups.statements()...), nil
+}
+
+// dayBuckets is the number of partitions of a day, fixed once for ever by
+// whoever writes the day's first row.
+func (w *Writer) dayBuckets(ctx context.Context, day event.Day) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n, ok := w.buckets[day]; ok {
+		return n, nil
+	}
+	n, ok, err := w.session.DayBuckets(ctx, day)
+	if err == nil && !ok {
+		n, err = w.session.fixBuckets(ctx, day, w.options.Buckets)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if len(w.buckets) >= knownDays {
+		clear(w.buckets)
+	}
+	w.buckets[day] = n
+	return n, nil
+}
+
+// DayBuckets is the number of partitions of a day in event_by_day; a day
+// without a number has no rows.
+func (s *Session) DayBuckets(ctx context.Context, day event.Day) (n int, ok bool, err error) {
+	err = s.Query(`SELECT buckets FROM day_buckets WHERE day = ?`, day.Time()).
+		WithContext(ctx).Consistency(gocql.Consistency(gocql.LocalSerial)).Scan(&n)
+	switch {
+	case errors.Is(err, gocql.ErrNotFound):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, fmt.Errorf("read buckets of day %s: %w", day, err)
+	}
+	return n, true, nil
+}
+
+func (s *Session) fixBuckets(ctx context.Context, day event.Day, n int) (int, error) {
+	found := map[string]any{}
+	applied, err := s.Query(`INSERT INTO day_buckets (day, buckets) VALUES (?, ?) IF NOT EXISTS`, day.Time(), n).
+		WithContext(ctx).MapScanCAS(found)
+	if err != nil {
+		return 0, fmt.Errorf("fix buckets of day %s: %w", day, err)
+	}
+	if applied {
+		return n, nil
+	}
+	other, ok := found["buckets"].(int)
+	if !ok || other < 1 {
+		return 0, fmt.Errorf("fix buckets of day %s: found %v", day, found)
+	}
+	return other, nil
+}
+
+// statement is one request: a query, or a batch of one query with several
+// rows of one partition.
+type statement struct {
+	cql  string
+	rows [][]any
+}
+
+// execute runs the statements, so many at once, and stops at the first error.
+func (w *Writer) execute(ctx context.Context, list []statement) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	next := make(chan statement)
+	var workers sync.WaitGroup
+	for range min(w.options.Concurrency, len(list)) {
+		workers.Go(func() {
+			for st := range next {
+				if err := w.session.run(ctx, st); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	for _, st := range list {
+		select {
+		case next <- st:
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	close(next)
+	workers.Wait()
+	return context.Cause(ctx)
+}
+
+func (s *Session) run(ctx context.Context, st statement) error {
+	if len(st.rows) == 1 {
+		return s.Query(st.cql, st.rows[0]...).WithContext(ctx).Exec()
+	}
+	b := s.NewBatch(gocql.UnloggedBatch).WithContext(ctx)
+	for _, row := range st.rows {
+		// Batch.Query would leave the entry non-idempotent.
+		b.Entries = append(b.Entries, gocql.BatchEntry{Stmt: st.cql, Args: row, Idempotent: true})
+	}
+	return s.ExecuteBatch(b)
+}
+
+// groups gathers rows by partition, in the order in which partitions came.
+type groups struct {
+	cql   string
+	rows  map[groupKey][][]any
+	order []groupKey
+}
+
+type groupKey struct {
+	rollup string
+	day    event.Day
+	bucket int
+}
+
+func newGroups(cql string) *groups { return &groups{cql: cql, rows: map[groupKey][][]any{}} }
+
+func (g *groups) add(key groupKey, row ...any) {
+	if g.rows[key] == nil {
+		g.order = append(g.order, key)
+	}
+	g.rows[key] = append(g.rows[key], row)
+}
+
+func (g *groups) statements() []statement {
+	var out []statement
+	for _, key := range g.order {
+		for rows := range slices.Chunk(g.rows[key], batchRows) {
+			out = append(out, statement{g.cql, rows})
+		}
+	}
+	return out
+}
