@@ -7,6 +7,7 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib"
 	wire "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
+	"tidemill/jobs"
 	"tidemill/scheduler"
 )
 
@@ -103,3 +104,9 @@ func killPolicy(grace time.Duration) *mesos.KillPolicy {
 	}
 	return &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: int64(grace)}}
 }
+
+func graceOf(p *mesos.KillPolicy) time.Duration {
+	return time.Duration(p.GetGracePeriod().GetNanoseconds())
+}
+
+func taskID(id mesos.TaskID) jobs.TaskID { return jobs.TaskID(id.Value) }

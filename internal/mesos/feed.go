@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 )
 
@@ -20,7 +21,9 @@ type feed[E any] struct {
 	events chan E
 	ended  chan struct{}
 	cancel context.CancelCauseFunc
-	err    error // set before events is closed
+
+	mu  sync.Mutex
+	err error // set before events is closed
 
 	// limit is how long the other end may be silent; zero: for ever. Only
 	// decode changes it once the feed runs.
@@ -38,7 +41,7 @@ func (f *feed[E]) run(ctx context.Context, body io.ReadCloser, decode func([]byt
 	for {
 		frame, err := f.read(ctx, in)
 		if err != nil {
-			f.err = err
+			f.fail(err)
 			return
 		}
 		list, err := decode(frame)
@@ -46,15 +49,21 @@ func (f *feed[E]) run(ctx context.Context, body io.ReadCloser, decode func([]byt
 			select {
 			case f.events <- e:
 			case <-ctx.Done():
-				f.err = context.Cause(ctx)
+				f.fail(context.Cause(ctx))
 				return
 			}
 		}
 		if err != nil {
-			f.err = err
+			f.fail(err)
 			return
 		}
 	}
+}
+
+func (f *feed[E]) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
 }
 
 // read waits for one frame, and not for longer than the limit. The clock
@@ -82,12 +91,9 @@ func (f *feed[E]) Events() <-chan E { return f.events }
 
 // Err is why the feed ended; nil while it has not.
 func (f *feed[E]) Err() error {
-	select {
-	case <-f.ended:
-		return f.err
-	default:
-		return nil
-	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
 }
 
 // Close ends the feed and waits for it. It is idempotent.
