@@ -62,6 +62,9 @@ const (
 	TestPrefix = "TIDEMILL_TEST_"
 )
 
+// RunVariable is set in the environment of what `tidemill stack run` runs, whichever servers it has.
+const RunVariable = TestPrefix + "RUN"
+
 // Environment returns the addresses as NAME=value, each name with the prefix.
 func (a Addresses) Environment(prefix string) []string {
 	var env []string

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,33 +23,40 @@ const defaultStartTimeout = 3 * time.Minute
 
 // Options say which servers a stack has, and where they keep their data.
 type Options struct {
-	ZooKeeper int    // number of servers: 0, 1, or 3 for an ensemble
-	Kafka     bool   // one broker
-	Cassandra []Node // one node for each place; see Nodes
-	S3        bool
+	ZooKeeper int    `json:"zookeeper"` // number of servers: 0, 1, or 3 for an ensemble
+	Kafka     bool   `json:"kafka"`     // one broker
+	Cassandra []Node `json:"cassandra"` // one node for each place; see Nodes
+	S3        bool   `json:"s3"`
 
 	// Ports fixes the ports, on 127.0.0.1 and the addresses after it; zero takes free ones on a
 	// network of loopback that no other run uses.
-	Ports Ports
+	Ports Ports `json:"ports"`
 	// Dir keeps the servers' data. Empty means a temporary one, which Stop removes.
-	Dir string
+	Dir string `json:"dir"`
 	// Cache keeps the servers' programs; empty means $TIDEMILL_CACHE or the user's cache directory.
-	Cache string
+	Cache string `json:"cache"`
 	// StartTimeout bounds the wait for all servers, downloads not included; zero means 3 minutes.
-	StartTimeout time.Duration
+	StartTimeout time.Duration `json:"start_timeout"`
 	// PeriodicCommitLog doubles Cassandra's write rate and loses rows acknowledged within the last
 	// 10 s when all replicas are killed.
-	PeriodicCommitLog bool
+	PeriodicCommitLog bool `json:"periodic_commit_log"`
 
-	Log zerolog.Logger
+	Log zerolog.Logger `json:"-"`
 	// Progress, when set, is told what a start waits for, in words for a user. It is called by
 	// several goroutines, one at a time.
-	Progress func(string)
+	Progress func(string) `json:"-"`
 }
 
 // Single is a stack of one server of each kind.
 func Single() Options {
 	return Options{ZooKeeper: 1, Kafka: true, Cassandra: Nodes(1, nil, nil), S3: true}
+}
+
+// Same says whether both ask for the same servers at the same ports.
+func (o Options) Same(other Options) bool {
+	return o.ZooKeeper == other.ZooKeeper && o.Kafka == other.Kafka && o.S3 == other.S3 &&
+		slices.Equal(o.Cassandra, other.Cassandra) && o.Ports == other.Ports &&
+		o.PeriodicCommitLog == other.PeriodicCommitLog
 }
 
 func (o Options) validate() error {
