@@ -67,6 +67,12 @@ func (z zone) at(instant int64) span {
 	if !end.IsZero() {
 		s.end = end.Unix()
 	}
+	if s.end <= instant {
+		// Beyond a zone's table, package time takes every year for one of 365
+		// days: what it gives on the last day of a leap year has ended before.
+		// The offset holds until the year ends.
+		s.end = time.Date(time.Unix(instant, 0).UTC().Year()+1, time.January, 1, 0, 0, 0, 0, time.UTC).Unix()
+	}
 	return s
 }
 
