@@ -188,6 +188,11 @@ type Task struct {
 	ExitCode  *int      `json:"exit_code,omitempty"`
 	Permanent bool      `json:"permanent,omitempty"` // failed so that no retry helps
 
+	// Ending is set while the executor's end is known and its outcome file sought.
+	Ending string `json:"ending,omitempty"`
+	// UnknownSince is when its state became unknown.
+	UnknownSince time.Time `json:"unknown_since,omitzero"`
+
 	// Kill is a persisted intent to kill, with its reason; sent again until a final state.
 	Kill string `json:"kill,omitempty"`
 	// Resources are what the launch took from the offer, the executor's share left out.

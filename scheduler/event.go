@@ -65,3 +65,43 @@ func (Messaged) event()       {}
 func (AgentLost) event()      {}
 func (ExecutorLost) event()   {}
 func (Refused) event()        {}
+
+// Tick lets time pass.
+type Tick struct{}
+
+// Elected begins a term: the records are loaded.
+type Elected struct {
+	Term   int64
+	Secret []byte // used where the store holds none yet: it signs the tasks' tokens
+}
+
+// Peers are the base URLs of the schedulers that are up.
+type Peers struct{ URLs []string }
+
+// CallAnswered says how Mesos took a call that the core must know of.
+type CallAnswered struct {
+	Call Call
+	Err  error // nil, or a *CallError: Mesos refused it
+}
+
+// Fetched answers a Read. A missing file is fs.ErrNotExist.
+type Fetched struct {
+	Task jobs.TaskID
+	File string
+	Data []byte
+	Err  error
+}
+
+// Request asks for something on behalf of a user; an Answer with the same ID
+// follows. Do is one of the request types in request.go.
+type Request struct {
+	ID int64
+	Do any
+}
+
+func (Tick) event()         {}
+func (Elected) event()      {}
+func (Peers) event()        {}
+func (CallAnswered) event() {}
+func (Fetched) event()      {}
+func (Request) event()      {}

@@ -1,0 +1,106 @@
+// Package command is the kind of job that runs a program: a shell text or an
+// argument vector, as Chronos's jobs do.
+package command
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+	"sort"
+	"strings"
+
+	"tidemill/jobs"
+)
+
+// Spec is a command. Exactly one of Command and Argv is given.
+type Spec struct {
+	// Command is a text for /bin/sh. A run's arguments become its positional
+	// parameters: where the text uses them ("$1", "$@") they stand there, else
+	// they follow its last word.
+	Command string `json:"command,omitempty"`
+	// Argv is a program and its arguments; a run's arguments follow.
+	Argv []string          `json:"argv,omitempty"`
+	Env  map[string]string `json:"env,omitempty"`
+	// Dir is where it runs: absolute, or below the attempt's directory (default).
+	Dir string `json:"dir,omitempty"`
+	// Idempotent commands may be repeated when nobody knows how one ended.
+	Idempotent bool `json:"idempotent,omitempty"`
+}
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+
+// Check validates the spec.
+func (*Kind) Check(raw json.RawMessage) (jobs.Traits, error) {
+	s, err := decode(raw)
+	if err != nil {
+		return jobs.Traits{}, err
+	}
+	// One command's memory must not kill its neighbours: an executor of its own.
+	return jobs.Traits{Isolation: jobs.IsolationOwn, Idempotent: s.Idempotent}, nil
+}
+
+func decode(raw json.RawMessage) (Spec, error) {
+	var s Spec
+	var e jobs.FieldErrors
+	if len(raw) > 0 {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&s); err != nil {
+			e.Addf("", "%v", err)
+			return s, e
+		}
+	}
+	switch {
+	case strings.TrimSpace(s.Command) == "" && len(s.Argv) == 0:
+		e.Addf("command", "is missing: give a shell text, or argv: [program, argument, …]")
+	case s.Command != "" && len(s.Argv) > 0:
+		e.Addf("argv", "may not stand beside command: give one of them")
+	case len(s.Argv) > 0 && s.Argv[0] == "":
+		e.Addf("argv[0]", "is the program and may not be empty")
+	}
+	noNUL(&e, "command", s.Command)
+	noNUL(&e, "argv", s.Argv...)
+	noNUL(&e, "dir", s.Dir)
+	for _, name := range sortedKeys(s.Env) {
+		if !variableName.MatchString(name) {
+			e.Addf("env", "%q is no name for a variable (letters, digits and '_', '.', '-'; no digit first)", name)
+		}
+		noNUL(&e, "env."+name, s.Env[name])
+	}
+	return s, e.Err()
+}
+
+// noNUL refuses what no process can be given.
+func noNUL(e *jobs.FieldErrors, field string, values ...string) {
+	for _, v := range values {
+		if strings.ContainsRune(v, 0) {
+			e.Addf(field, "holds a NUL byte, which no command can be given")
+			return
+		}
+	}
+}
+
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+// positional finds a text that says itself where its arguments go.
+var positional = regexp.MustCompile(`\$(?:[@*#1-9]|\{[@*#1-9])`)
+
+// argv is what is executed. Arguments are never pasted into a shell text: they
+// arrive as they are, whatever quotes or blanks they hold.
+func (s Spec) argv(arguments []string) []string {
+	if len(s.Argv) > 0 {
+		return append(append([]string{}, s.Argv...), arguments...)
+	}
+	text := s.Command
+	if len(arguments) > 0 && !positional.MatchString(text) {
+		text = strings.TrimRight(text, " \t\r\n") + ` "$@"`
+	}
+	return append([]string{"/bin/sh", "-c", text, "sh"}, arguments...)
+}

@@ -1,0 +1,135 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"tidemill/jobs"
+)
+
+// Kind is the kind "command". Make it with New: a process has one.
+type Kind struct{ family family }
+
+var _ jobs.Kind = (*Kind)(nil)
+
+// New makes the kind.
+func New() *Kind { return &Kind{} }
+
+// Name is the kind's.
+func (*Kind) Name() string { return "command" }
+
+// Summary tells people what it is.
+func (*Kind) Summary() string { return "runs a shell text or a program" }
+
+// Work runs the command to its end. When ctx ends it is asked to end, and after
+// the grace killed; whatever it started and left behind is killed in any case.
+func (k *Kind) Work(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (jobs.Result, error) {
+	s, err := decode(a.Spec)
+	if err != nil {
+		return jobs.Result{}, jobs.Permanent(fmt.Errorf("read the command's spec: %w", err))
+	}
+	// The kernel kills the command when the thread that started it ends; this
+	// one cannot while the goroutine holds it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	argv := s.argv(a.Arguments)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = environment(os.Environ(), s, a, rt.Sandbox())
+	cmd.Dir = s.Dir
+	if !filepath.IsAbs(cmd.Dir) {
+		cmd.Dir = filepath.Join(rt.Sandbox(), s.Dir)
+	}
+	last := &lastLines{}
+	p, err := k.family.start(cmd, "TIDEMILL_TASK="+string(a.Task), rt.Stdout(), io.MultiWriter(last, rt.Stderr()))
+	if err != nil {
+		return jobs.Result{ExitCode: 127}, fmt.Errorf("start %s: %w", argv[0], err)
+	}
+	stopErr := await(ctx, p, a.KillGrace.D())
+	sweepErr := p.finish()
+	values, resultsErr := readResults(resultsPath(rt.Sandbox()))
+	result := jobs.Result{ExitCode: exitCode(cmd), Values: values}
+	switch {
+	case stopErr != nil:
+		return result, errors.Join(stopErr, sweepErr)
+	case p.waitErr != nil:
+		result.Message = last.String()
+		return result, errors.Join(describe(cmd, p.waitErr), sweepErr)
+	}
+	return result, errors.Join(resultsErr, sweepErr)
+}
+
+// await waits for the command's end. If ctx ends before, it sees to that end
+// and says why.
+func await(ctx context.Context, p *process, grace time.Duration) error {
+	select {
+	case <-p.exited:
+		return nil
+	case <-ctx.Done():
+	}
+	cause := context.Cause(ctx)
+	var stop jobs.Stop
+	if errors.As(cause, &stop) {
+		grace = stop.Grace
+	}
+	termErr := p.signal(syscall.SIGTERM)
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-p.exited:
+		return errors.Join(cause, termErr)
+	case <-timer.C:
+	}
+	killErr := p.signal(syscall.SIGKILL)
+	<-p.exited
+	return errors.Join(fmt.Errorf("%w: it did not end within the grace of %s and was killed", cause, grace), termErr, killErr)
+}
+
+// exitCode is the command's, or 128 and the signal's number, as shells say.
+func exitCode(cmd *exec.Cmd) int {
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return cmd.ProcessState.ExitCode()
+}
+
+func describe(cmd *exec.Cmd, err error) error {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return fmt.Errorf("wait for the command: %w", err)
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return fmt.Errorf("the command was ended by signal %d (%s)", status.Signal(), status.Signal())
+	}
+	return fmt.Errorf("exit code %d", cmd.ProcessState.ExitCode())
+}
+
+// lastLines remembers the end of a stream: its last lines, within lastBytes.
+type lastLines struct{ data []byte }
+
+const (
+	lastBytes = 1 << 10
+	lastCount = 5
+)
+
+func (l *lastLines) Write(p []byte) (int, error) {
+	l.data = append(l.data, p[max(0, len(p)-lastBytes):]...)
+	if over := len(l.data) - lastBytes; over > 0 {
+		l.data = append(l.data[:0], l.data[over:]...)
+	}
+	return len(p), nil
+}
+
+func (l *lastLines) String() string {
+	lines := strings.Split(strings.TrimRight(string(l.data), "\n"), "\n")
+	return strings.ToValidUTF8(strings.Join(lines[max(0, len(lines)-lastCount):], "\n"), "?")
+}

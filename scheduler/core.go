@@ -1,0 +1,258 @@
+package scheduler
+
+import (
+	"container/heap"
+	"time"
+
+	"tidemill/jobs"
+)
+
+// Config is what the core's decisions depend on besides its records.
+type Config struct {
+	// Shared and Own are the executors that tasks run in; their ids are made
+	// from their content.
+	Shared, Own ExecutorSpec
+	// StartBy is how long after its launch an executor may still start a
+	// task; Skew what clocks may differ by.
+	StartBy, Skew time.Duration
+	// LaunchTimeout is how long a task may stay without a word before it is killed.
+	LaunchTimeout time.Duration
+	// MasterSettle is for how long a new master's "unknown task" is not
+	// believed: the agents' re-registration timeout.
+	MasterSettle time.Duration
+	// KillAgain is how often a kill is sent until a final state comes.
+	KillAgain time.Duration
+	// ReconcileEvery is the pause between full reconciliations.
+	ReconcileEvery time.Duration
+	// LaunchFailures is how many launches of a split may fail before its run does.
+	LaunchFailures int
+	// History is how many final runs of a job stay in the store.
+	History int
+	// IdleDecline is how long offers are refused while nothing waits.
+	IdleDecline time.Duration
+	// ExecutorIdle is how long a shared executor stays warm without work.
+	ExecutorIdle time.Duration
+}
+
+// DefaultConfig is for a cluster of Mesos's own defaults.
+func DefaultConfig() Config {
+	return Config{
+		StartBy: time.Minute, Skew: 2 * time.Second, LaunchTimeout: 3 * time.Minute,
+		MasterSettle: 10 * time.Minute, KillAgain: 10 * time.Second, ReconcileEvery: 15 * time.Minute,
+		LaunchFailures: 20, History: 20, IdleDecline: 10 * time.Minute, ExecutorIdle: 10 * time.Minute,
+	}
+}
+
+// Effects is what a Step asks for, to be done in this order: Persist becomes
+// durable, under the leader's term; then Calls go to Mesos, Reads to agents,
+// Answers to those who asked and Notices to those who watch; and Step is
+// called again at Wake at the latest. If persisting fails nothing else
+// happens. Free calls rest on no write and may leave at once.
+type Effects struct {
+	Persist []Group
+	Calls   []Call
+	Free    []Call
+	Reads   []Read
+	Answers []Answer
+	Notices []jobs.Notice
+	Wake    time.Time
+}
+
+// Read asks for a file of an attempt's sandbox; a Fetched event answers it.
+type Read struct {
+	Task  jobs.TaskID
+	Where Sandbox
+	File  string // jobs.OutcomeFile or jobs.PlanFile
+	Limit int
+}
+
+// Answer answers a Request, once what it did is durable.
+type Answer struct {
+	ID    int64
+	Value any
+	Err   error
+}
+
+// Core is the scheduler's state and its decisions. Step is its only way to
+// change: it owns no goroutine, no clock and no I/O. What Step does with the
+// same events at the same times is always the same.
+type Core struct {
+	cfg   Config
+	kinds *jobs.Registry
+	now   time.Time // never goes back
+
+	jobs    map[jobs.Name]*job
+	graph   *jobs.Graph
+	runs    map[jobs.RunID]*run
+	tasks   map[jobs.TaskID]*task
+	targets map[string]int64
+	meta    metaRecord
+
+	stream      int64 // of the present subscription; 0: none
+	master      string
+	masterSince time.Time
+	suppressed  bool
+	lastRevive  time.Time
+	lastOffer   time.Time
+	wantRevive  bool
+	offers      []jobs.Offer // of this step, not answered yet
+	ready       []*split     // wait for an offer, first come first
+	agents      map[string]*agent
+	schedulers  []string
+
+	timers    timerHeap
+	timerSeq  int64
+	dirty     []record
+	dirtySet  map[string]bool
+	discarded Group
+	notices   int64
+	launches  int64
+	problems  map[string]string
+
+	fx Effects
+}
+
+// New makes a core without records; Load gives it those of the store.
+func New(cfg Config, kinds *jobs.Registry) *Core {
+	cfg.Shared.ID, cfg.Own.ID = "", ""
+	return &Core{
+		cfg: cfg, kinds: kinds,
+		jobs: map[jobs.Name]*job{}, graph: jobs.NewGraph(), runs: map[jobs.RunID]*run{},
+		tasks: map[jobs.TaskID]*task{}, targets: map[string]int64{}, agents: map[string]*agent{},
+		dirtySet: map[string]bool{}, problems: map[string]string{},
+	}
+}
+
+// Step takes what happened, and says what is to be done.
+func (c *Core) Step(now time.Time, ev Event) Effects {
+	if now.After(c.now) {
+		c.now = now
+	}
+	c.fx = Effects{}
+	c.handle(ev)
+	c.seal()
+	c.fireTimers()
+	c.match()
+	c.reviveOrSuppress()
+	c.seal()
+	if len(c.timers) > 0 {
+		c.fx.Wake = c.timers[0].at
+	}
+	return c.fx
+}
+
+func (c *Core) handle(ev Event) {
+	switch e := ev.(type) {
+	case Tick:
+	case Elected:
+		c.onElected(e)
+	case Peers:
+		c.schedulers = e.URLs
+	case Subscribed:
+		c.onSubscribed(e)
+	case Disconnected:
+		c.stream, c.offers = 0, nil
+	case Offered:
+		c.onOffered(e)
+	case Rescinded: // answered in the step that brought it, or gone with it
+	case InverseOffered:
+		c.fx.Free = append(c.fx.Free, AcceptInverse{IDs: []string{e.ID}})
+	case Updated:
+		c.onUpdate(e.Update)
+	case Messaged:
+		c.onMessage(e)
+	case ExecutorLost:
+		c.onExecutorLost(e)
+	case AgentLost:
+		delete(c.agents, e.Agent)
+	case CallAnswered:
+		c.onCallAnswered(e)
+	case Fetched:
+		c.onFetched(e)
+	case Request:
+		c.onRequest(e)
+	}
+}
+
+// touch marks a record as changed; the next seal encodes it.
+func (c *Core) touch(r record) {
+	key := r.key()
+	if !c.dirtySet[key] {
+		c.dirtySet[key] = true
+		c.dirty = append(c.dirty, r)
+	}
+}
+
+// discard deletes a record that nothing refers to once the present group is
+// durable: a crash between the two leaves a stray record, never a missing one.
+func (c *Core) discard(key string) {
+	c.discarded = append(c.discarded, Change{Key: key})
+}
+
+// seal closes a group: what was touched since the last one becomes durable
+// together. A group too large for one batch is written in its order, so who
+// touches many records touches the one that decides first.
+func (c *Core) seal() {
+	if len(c.dirty) == 0 {
+		return
+	}
+	g := make(Group, 0, len(c.dirty))
+	for _, r := range c.dirty {
+		g = append(g, Change{Key: r.key(), Value: r.encode(c.now)})
+	}
+	c.dirty = c.dirty[:0]
+	clear(c.dirtySet)
+	c.fx.Persist = append(c.fx.Persist, g)
+	if len(c.discarded) > 0 {
+		c.fx.Persist = append(c.fx.Persist, c.discarded)
+		c.discarded = nil
+	}
+}
+
+func (c *Core) notify(n jobs.Notice) {
+	c.notices++
+	n.Sequence, n.At = c.notices, c.now
+	c.fx.Notices = append(c.fx.Notices, n)
+}
+
+func (c *Core) call(call Call) { c.fx.Calls = append(c.fx.Calls, call) }
+
+// at arranges for do to be called in the first step at or after t. do checks
+// for itself whether there is still something to do.
+func (c *Core) at(t time.Time, do func()) {
+	c.timerSeq++
+	heap.Push(&c.timers, timer{at: t, seq: c.timerSeq, do: do})
+}
+
+func (c *Core) fireTimers() {
+	for len(c.timers) > 0 && !c.timers[0].at.After(c.now) {
+		t := heap.Pop(&c.timers).(timer)
+		t.do()
+		c.seal()
+	}
+}
+
+type timer struct {
+	at  time.Time
+	seq int64
+	do  func()
+}
+
+// timerHeap orders timers by time, then by when they were made.
+type timerHeap []timer
+
+func (h timerHeap) Len() int { return len(h) }
+func (h timerHeap) Less(i, j int) bool {
+	if !h[i].at.Equal(h[j].at) {
+		return h[i].at.Before(h[j].at)
+	}
+	return h[i].seq < h[j].seq
+}
+func (h timerHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *timerHeap) Push(x any)   { *h = append(*h, x.(timer)) }
+func (h *timerHeap) Pop() any {
+	last := (*h)[len(*h)-1]
+	(*h)[len(*h)-1] = timer{}
+	*h = (*h)[:len(*h)-1]
+	return last
+}

@@ -1,0 +1,231 @@
+package scheduler
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"tidemill/jobs"
+)
+
+// maxPending bounds the parent runs an edge remembers; older ones are dropped.
+const maxPending = 1000
+
+// tellChildren notes a final run with every child, and creates the children's
+// runs that it completes. Noting, consuming and creating are one group.
+func (c *Core) tellChildren(x *run) {
+	if !x.rec.FireChildren {
+		return
+	}
+	for _, name := range c.graph.Children(x.rec.Job) {
+		child := c.jobs[name]
+		e := child.state.Edges[x.rec.Job]
+		if e == nil || x.rec.Created.Before(e.Since) {
+			continue // the edge sees runs created after itself
+		}
+		e.Pending = append(e.Pending, parentRun{
+			Run: x.rec.ID, Key: x.rec.Key, Nominal: x.rec.Nominal, Interval: x.rec.Interval, State: x.rec.State,
+		})
+		if len(e.Pending) > maxPending {
+			e.Pending = slices.Delete(e.Pending, 0, 1)
+		}
+		c.touch(stateChange{child})
+		c.evaluate(child)
+	}
+}
+
+// skippedUpstream looks again at the children that wait for an instant which
+// this job's mark has passed without a run.
+func (c *Core) skippedUpstream(j *job) {
+	for _, name := range c.graph.Children(j.name) {
+		c.evaluate(c.jobs[name])
+	}
+}
+
+// setEdges makes the edges of a job's present parents, and drops the others.
+func (c *Core) setEdges(j *job) {
+	edges := map[jobs.Name]*edge{}
+	for _, p := range j.rec.Job.After {
+		if e, ok := j.state.Edges[p]; ok {
+			edges[p] = e
+		} else {
+			edges[p] = &edge{Since: c.now}
+		}
+	}
+	j.state.Edges = edges
+	c.touch(stateChange{j})
+}
+
+// evaluate creates the runs of a child whose parents are all done.
+func (c *Core) evaluate(child *job) {
+	if !child.declared() || child.held != "" || len(child.rec.Job.After) == 0 {
+		return
+	}
+	if c.graph.SameInstants(child.name) {
+		c.evaluateInstants(child)
+		return
+	}
+	c.evaluateSince(child)
+}
+
+// evaluateInstants: one run of the child for one instant of all its parents.
+func (c *Core) evaluateInstants(child *job) {
+	for _, at := range waitingInstants(child) {
+		if consumed, ok := c.consumable(child, at); ok {
+			c.consume(child, at.Key, at.Nominal, at.Interval, consumed)
+		}
+	}
+}
+
+// waitingInstants are the instants that some parent has finished, oldest first.
+func waitingInstants(child *job) []parentRun {
+	seen := map[jobs.Key]bool{}
+	var out []parentRun
+	for _, p := range child.rec.Job.After {
+		for _, r := range child.state.Edges[p].Pending {
+			if !seen[r.Key] {
+				seen[r.Key] = true
+				out = append(out, r)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b parentRun) int {
+		return cmp.Or(a.Nominal.Compare(b.Nominal), cmp.Compare(a.Key, b.Key))
+	})
+	return out
+}
+
+// consumable gathers, for one instant, each parent's run; ok when none is
+// still to come. A parent whose mark passed the instant without a run is skipped.
+func (c *Core) consumable(child *job, at parentRun) (consumed []parentRun, ok bool) {
+	for _, name := range child.rec.Job.After {
+		pending := child.state.Edges[name].Pending
+		if i := slices.IndexFunc(pending, func(r parentRun) bool { return r.Key == at.Key }); i >= 0 {
+			consumed = append(consumed, pending[i])
+			continue
+		}
+		if !c.passed(c.jobs[name], at) {
+			return nil, false
+		}
+		consumed = append(consumed, parentRun{Key: at.Key, Nominal: at.Nominal, State: jobs.RunSkipped})
+	}
+	return consumed, true
+}
+
+// passed says whether a scheduled parent will never run for an instant.
+func (c *Core) passed(parent *job, at parentRun) bool {
+	if parent.sched == nil || at.Key != jobs.InstantKey(at.Nominal) || parent.floor().Before(at.Nominal) {
+		return false
+	}
+	if b := parent.state.Backlog; b != nil && at.Nominal.After(b.After) && !at.Nominal.After(b.Until) {
+		return false
+	}
+	return !slices.ContainsFunc(parent.live, func(x *run) bool { return x.rec.Key == at.Key })
+}
+
+// evaluateSince is Chronos's rule for parents of different schedules: the
+// child runs when all of them ran since it did.
+func (c *Core) evaluateSince(child *job) {
+	var consumed []parentRun
+	var nominal time.Time
+	var covers jobs.Interval
+	for _, p := range child.rec.Job.After {
+		pending := child.state.Edges[p].Pending
+		if len(pending) == 0 {
+			return
+		}
+		best := bestOf(pending)
+		consumed = append(consumed, best)
+		for _, r := range pending {
+			if r.Nominal.After(nominal) {
+				nominal = r.Nominal
+			}
+			covers = widen(covers, r.Interval)
+		}
+	}
+	ids := make([]jobs.RunID, 0, len(consumed))
+	for _, p := range child.rec.Job.After {
+		for _, r := range child.state.Edges[p].Pending {
+			ids = append(ids, r.Run)
+		}
+	}
+	key := jobs.ConsumedKey(ids)
+	for _, p := range child.rec.Job.After {
+		child.state.Edges[p].Pending = nil
+	}
+	c.fire(child, key, nominal, covers, consumed)
+}
+
+// bestOf is the latest success among a parent's runs, else its latest run.
+func bestOf(pending []parentRun) parentRun {
+	best := pending[0]
+	for _, r := range pending[1:] {
+		if r.State == jobs.RunSucceeded || best.State != jobs.RunSucceeded {
+			best = r
+		}
+	}
+	return best
+}
+
+func widen(a, b jobs.Interval) jobs.Interval {
+	if a.Start.IsZero() || (!b.Start.IsZero() && b.Start.Before(a.Start)) {
+		a.Start = b.Start
+	}
+	if b.End.After(a.End) {
+		a.End = b.End
+	}
+	return a
+}
+
+// consume takes an instant's runs out of the edges and creates the child's.
+func (c *Core) consume(child *job, key jobs.Key, nominal time.Time, covers jobs.Interval, consumed []parentRun) {
+	for _, p := range child.rec.Job.After {
+		e := child.state.Edges[p]
+		e.Pending = slices.DeleteFunc(e.Pending, func(r parentRun) bool { return r.Key == key })
+	}
+	c.fire(child, key, nominal, covers, consumed)
+}
+
+// fire creates a child's run: to be run when all its parents succeeded, else
+// recorded as what its parents made of it. It is never silently waiting.
+func (c *Core) fire(child *job, key jobs.Key, nominal time.Time, covers jobs.Interval, consumed []parentRun) {
+	c.touch(stateChange{child})
+	r := jobs.Run{Key: key, Trigger: jobs.ByParents, Nominal: nominal, Interval: covers, FireChildren: true}
+	end, reason := jobs.RunState(""), ""
+	for i, p := range consumed {
+		parent := child.rec.Job.After[i]
+		if p.Run != "" {
+			r.Parents = append(r.Parents, p.Run)
+		}
+		switch {
+		case p.State == jobs.RunSucceeded || end == jobs.RunUpstreamFailed:
+		case p.State == jobs.RunSkipped:
+			end, reason = jobs.RunSkipped, "parent "+string(parent)+" was skipped"
+		default:
+			end, reason = jobs.RunUpstreamFailed, "parent "+string(parent)+" ended "+string(p.State)
+		}
+	}
+	if end == "" && child.rec.Job.Paused {
+		end, reason = jobs.RunSkipped, "the job is paused"
+	}
+	if end == "" {
+		c.createRun(child, r)
+		return
+	}
+	c.createEnded(child, r, end, reason)
+}
+
+// createEnded records a run that is final from its beginning.
+func (c *Core) createEnded(j *job, r jobs.Run, state jobs.RunState, reason string) {
+	r.Job, r.JobVersion, r.State, r.Created = j.name, j.rec.Job.Version, jobs.RunPending, c.now
+	r.ID = jobs.NewRunID(j.name, j.state.Incarnation, r.Key, r.Generation)
+	if _, ok := c.runs[r.ID]; ok {
+		return
+	}
+	pinned := j.rec.Job
+	r.Pinned = &pinned
+	x := &run{rec: r, job: j, traits: j.traits, tasks: map[jobs.TaskID]*task{}}
+	c.runs[r.ID] = x
+	j.live = append(j.live, x)
+	c.finish(x, state, reason)
+}

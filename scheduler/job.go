@@ -1,0 +1,207 @@
+package scheduler
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"tidemill/jobs"
+	"tidemill/jobs/schedule"
+)
+
+// job is a declaration, its state, and its runs.
+type job struct {
+	name   jobs.Name
+	rec    jobRecord
+	state  stateRecord
+	sched  *schedule.Schedule // nil: not on a schedule
+	traits jobs.Traits
+	live   []*run // not final, oldest first
+	recent []*run // final, oldest first
+	held   string // why nothing of it may move
+	due    time.Time
+}
+
+// declared says whether the job exists for its users.
+func (j *job) declared() bool { return !j.rec.Deleted }
+
+// jobChange and stateChange are the job's two records in the store.
+type (
+	jobChange   struct{ *job }
+	stateChange struct{ *job }
+)
+
+func (j jobChange) key() string { return keyJob + string(j.name) }
+func (j jobChange) encode(time.Time) []byte {
+	if j.rec.Deleted && len(j.live) == 0 {
+		return nil
+	}
+	return mustJSON(j.rec)
+}
+
+func (j stateChange) key() string { return keyState + string(j.name) }
+func (j stateChange) encode(now time.Time) []byte {
+	j.state.Clock = now
+	return mustJSON(j.state)
+}
+
+func sortRuns(list []*run) {
+	slices.SortFunc(list, func(a, b *run) int {
+		return cmp.Or(a.rec.Created.Compare(b.rec.Created), a.rec.Nominal.Compare(b.rec.Nominal), cmp.Compare(a.rec.ID, b.rec.ID))
+	})
+}
+
+// skip records a range of instants that will not be run.
+func (c *Core) skip(j *job, from, to time.Time, reason string) {
+	j.state.Skipped = append(j.state.Skipped, skippedRange{From: from, To: to, Reason: reason, At: c.now})
+	if n := len(j.state.Skipped); n > keptRanges {
+		j.state.Skipped = slices.Clone(j.state.Skipped[n-keptRanges:])
+	}
+	c.touch(stateChange{j})
+	c.notify(jobs.Notice{Type: "job", Job: j.name, State: string(jobs.RunSkipped), Reason: reason})
+}
+
+// schedulable says whether the job's schedule makes runs now.
+func (j *job) schedulable() bool {
+	return j.sched != nil && j.declared() && j.held == "" && !j.rec.Job.Paused
+}
+
+// watchSchedule arranges for the job's next instant. Timers of earlier
+// arrangements find another due time and do nothing.
+func (c *Core) watchSchedule(j *job) {
+	if !j.schedulable() {
+		j.due = time.Time{}
+		return
+	}
+	next, ok := j.sched.Next(j.floor())
+	if !ok {
+		j.due = time.Time{}
+		return
+	}
+	if next.Actual.Equal(j.due) {
+		return
+	}
+	j.due = next.Actual
+	c.at(j.due, func() {
+		if j.due.Equal(next.Actual) && j.schedulable() {
+			c.takeDue(j)
+		}
+	})
+}
+
+// floor is the time after which instants are due: the mark, or the schedule's
+// last edit where that is later.
+func (j *job) floor() time.Time {
+	if j.rec.Rescheduled.After(j.state.Mark) {
+		return j.rec.Rescheduled
+	}
+	return j.state.Mark
+}
+
+// maxEnumerated bounds how many missed instants one step looks at.
+const maxEnumerated = 10_000
+
+// takeDue handles every instant that is due: one is run; of several, those
+// in the catch-up window as its mode says, the rest is recorded as skipped.
+// The mark moves in the same group as the runs it covers.
+func (c *Core) takeDue(j *job) {
+	floor := j.floor()
+	first, ok := j.sched.Next(floor)
+	if !ok || first.Actual.After(c.now) {
+		c.watchSchedule(j)
+		return
+	}
+	last := c.lastDue(j, first)
+	j.state.Mark = last.Nominal
+	j.due = time.Time{}
+	c.touch(stateChange{j})
+	switch {
+	case last.Nominal.Equal(first.Nominal):
+		c.createScheduled(j, first, jobs.BySchedule)
+	default:
+		c.takeMissed(j, floor, first, last)
+	}
+	c.skippedUpstream(j)
+	c.watchSchedule(j)
+}
+
+// lastDue is the latest instant that is due now.
+func (c *Core) lastDue(j *job, first schedule.Instant) schedule.Instant {
+	delay := first.Actual.Sub(first.Nominal)
+	last, ok := j.sched.Previous(c.now.Add(-delay).Add(time.Nanosecond))
+	if !ok || last.Nominal.Before(first.Nominal) {
+		return first
+	}
+	return last
+}
+
+// takeMissed deals with several due instants: the latest is current; the ones
+// before it were missed.
+func (c *Core) takeMissed(j *job, floor time.Time, first, last schedule.Instant) {
+	catchUp := j.rec.Job.Schedule.CatchUp
+	window := c.now.Add(-time.Duration(*catchUp.Window))
+	previous, _ := j.sched.Previous(last.Nominal)
+	if catchUp.Mode != jobs.CatchUpAll {
+		c.skip(j, first.Nominal, previous.Nominal, "missed; catch-up runs the latest only")
+	} else {
+		after := floor
+		if window.After(after) {
+			after = window
+		}
+		if !first.Nominal.After(after) {
+			to := previous.Nominal
+			if inside, ok := j.sched.Previous(after.Add(time.Nanosecond)); ok && inside.Nominal.Before(to) {
+				to = inside.Nominal
+			}
+			c.skip(j, first.Nominal, to, "missed, and older than the catch-up window of "+catchUp.Window.String())
+		}
+		if previous.Nominal.After(after) {
+			if b := j.state.Backlog; b != nil {
+				b.Until = previous.Nominal
+			} else {
+				j.state.Backlog = &backlog{After: after, Until: previous.Nominal}
+			}
+		}
+	}
+	if last.Nominal.Before(window) {
+		c.skip(j, last.Nominal, last.Nominal, "missed, and older than the catch-up window of "+catchUp.Window.String())
+		return
+	}
+	c.createScheduled(j, last, jobs.BySchedule)
+	c.catchUp(j)
+}
+
+// catchUp creates the next run of the backlog when none of the job is under
+// way: missed instants yield to current ones.
+func (c *Core) catchUp(j *job) {
+	for j.state.Backlog != nil && len(j.live) == 0 && j.schedulable() {
+		b := j.state.Backlog
+		next, ok := j.sched.Next(b.After)
+		if !ok || next.Nominal.After(b.Until) {
+			j.state.Backlog = nil
+			c.touch(stateChange{j})
+			return
+		}
+		b.After = next.Nominal
+		c.touch(stateChange{j})
+		c.createScheduled(j, next, jobs.ByCatchUp)
+	}
+}
+
+func (c *Core) createScheduled(j *job, at schedule.Instant, by jobs.Trigger) {
+	from, to := j.sched.Interval(at.Nominal)
+	c.createRun(j, jobs.Run{
+		Key: jobs.InstantKey(at.Nominal), Trigger: by, Nominal: at.Nominal,
+		Interval: jobs.Interval{Start: from, End: to}, FireChildren: true,
+	})
+}
+
+// ensureService keeps one run of a service alive while it is not paused.
+func (c *Core) ensureService(j *job) {
+	if !j.traits.Service || !j.declared() || j.held != "" || j.rec.Job.Paused || len(j.live) > 0 {
+		return
+	}
+	j.state.Generations++
+	c.touch(stateChange{j})
+	c.createRun(j, jobs.Run{Key: "service", Generation: j.state.Generations, Trigger: jobs.ByService, Nominal: c.now})
+}

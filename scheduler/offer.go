@@ -1,0 +1,326 @@
+package scheduler
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"tidemill/jobs"
+	"tidemill/scheduler/match"
+)
+
+// agent is what offers have told of an agent.
+type agent struct {
+	host    string
+	seen    time.Time
+	largest jobs.Resources // most of each resource that one offer held
+	live    map[string]int // our live tasks by shared executor
+	idle    map[string]time.Time
+}
+
+func (c *Core) agentOf(id string) *agent {
+	a, ok := c.agents[id]
+	if !ok {
+		a = &agent{live: map[string]int{}, idle: map[string]time.Time{}}
+		c.agents[id] = a
+	}
+	return a
+}
+
+func (c *Core) onOffered(e Offered) {
+	if c.stream == 0 {
+		return
+	}
+	c.lastOffer = c.now
+	for _, o := range e.Offers {
+		a := c.agentOf(o.AgentID)
+		a.host, a.seen = o.Hostname, c.now
+		a.largest = jobs.Resources{
+			CPUs: max(a.largest.CPUs, o.Resources.CPUs), Mem: max(a.largest.Mem, o.Resources.Mem),
+			Disk: max(a.largest.Disk, o.Resources.Disk), GPUs: max(a.largest.GPUs, o.Resources.GPUs),
+			Ports: max(a.largest.Ports, o.Resources.Ports),
+		}
+		for id := range a.live { // launched, though the offer may not know yet
+			if a.live[id] > 0 && !o.HasExecutor(id) {
+				o.Executors = append(slices.Clone(o.Executors), id)
+			}
+		}
+		c.watchIdle(o.AgentID, a, o.Executors)
+		c.offers = append(c.offers, o)
+	}
+}
+
+// match gives the step's offers to the waiting splits and returns the rest.
+// Every offer is answered in the step that brought it.
+func (c *Core) match() {
+	if len(c.offers) == 0 {
+		return
+	}
+	offers := c.offers
+	c.offers = nil
+	c.dropStale()
+	tasks := make([]match.Task, len(c.ready))
+	for i, s := range c.ready {
+		tasks[i] = c.waitingTask(s)
+	}
+	res := match.Match(c.now, tasks, offers)
+	used := c.launchAll(res.Placements, offers)
+	for i, refusals := range res.Refusals {
+		c.ready[i].refusals = refusals
+	}
+	if !res.Widens.IsZero() {
+		c.at(res.Widens, func() { c.wantRevive = true })
+	}
+	c.dropStale()
+	c.decline(offers, used, res.Widens)
+}
+
+// dropStale takes splits out of the queue that wait no more.
+func (c *Core) dropStale() { c.ready = slices.DeleteFunc(c.ready, (*split).stale) }
+
+// waitingTask is a split as the matching sees it.
+func (c *Core) waitingTask(s *split) match.Task {
+	job := s.run.pinned()
+	t := match.Task{
+		Need: job.Resources, Near: job.Placement.Near, Hosts: s.def.Hosts, Racks: s.def.Racks, DC: s.def.DC,
+		Constraints: job.Placement.Constraints, Avoid: s.avoid, Since: s.since, Wait: time.Duration(*job.Placement.Wait),
+	}
+	if job.Isolation == jobs.IsolationShared {
+		t.Executor = match.Executor{ID: c.sharedExecutor().ID, Resources: c.cfg.Shared.Resources}
+	} else {
+		t.Executor = match.Executor{Resources: c.cfg.Own.Resources}
+	}
+	return t
+}
+
+// launchAll launches the placed tasks, one ACCEPT an offer, and says which
+// offers it used.
+func (c *Core) launchAll(placements []match.Placement, offers []jobs.Offer) map[int]bool {
+	used := map[int]bool{}
+	accepts := map[int]*Accept{}
+	var order []int
+	for _, p := range placements {
+		a := accepts[p.Offer]
+		if a == nil {
+			a = &Accept{Offers: []string{offers[p.Offer].ID}}
+			accepts[p.Offer] = a
+			order = append(order, p.Offer)
+		}
+		a.Launches = append(a.Launches, c.launch(c.ready[p.Task], p, &offers[p.Offer]))
+		c.seal()
+		used[p.Offer] = true
+	}
+	for _, i := range order {
+		c.call(*accepts[i])
+	}
+	return used
+}
+
+// launch makes an attempt's record, which becomes durable before its ACCEPT
+// leaves, and the launch itself.
+func (c *Core) launch(s *split, p match.Placement, o *jobs.Offer) Launch {
+	x, job := s.run, s.run.pinned()
+	s.attempts++
+	s.starts++ // taken back if the work never starts
+	t := &task{run: x, split: s, stream: c.stream, rec: jobs.Task{
+		ID:  jobs.NewTaskID(x.rec.ID, s.def.Stage, s.def.Number, s.attempts),
+		Run: x.rec.ID, Job: x.rec.Job, Stage: s.def.Stage, Split: s.def.Number, Attempt: s.attempts,
+		State: jobs.AttemptLaunching, Starts: s.starts, LaunchFailures: s.failures,
+		Agent: o.AgentID, AgentAddr: o.Address, Host: o.Hostname, Offer: o.ID, Locality: p.Level,
+		Preferred: s.def.Hosts, Waited: jobs.Duration(c.now.Sub(s.since)), Ports: p.Ports,
+		Launched: c.now, StartBy: c.startBy(x), Resources: job.Resources,
+	}}
+	exec := c.sharedExecutor()
+	if job.Isolation == jobs.IsolationOwn {
+		exec = c.ownExecutor(t.rec.ID)
+	} else {
+		c.agentOf(o.AgentID).live[exec.ID]++
+	}
+	t.rec.Executor = exec.ID
+	s.current, s.waiting, s.since, s.refusals = t, false, time.Time{}, nil
+	x.tasks[t.rec.ID], c.tasks[t.rec.ID] = t, t
+	c.launches++
+	c.touch(t)
+	c.noticeTask(t)
+	c.watchTask(t)
+	return Launch{
+		Task: t.rec.ID, Name: taskName(x, s), Agent: o.AgentID, Executor: exec, Resources: job.Resources, Ports: p.Ports,
+		Data: mustJSON(c.assignment(t, s)), KillGrace: job.KillGrace.D(),
+		Labels: map[string]string{"tidemill_job": string(x.rec.Job), "tidemill_run": string(x.rec.ID), "tidemill_kind": job.Kind},
+	}
+}
+
+// taskName is what Mesos's own pages show.
+func taskName(x *run, s *split) string {
+	switch {
+	case x.rec.Stage == 0:
+		return string(x.rec.Job) + " plan"
+	case len(x.splits) > 1:
+		return fmt.Sprintf("%s %d/%d", x.rec.Job, s.def.Number+1, len(x.splits))
+	}
+	return string(x.rec.Job)
+}
+
+// startBy is until when the executor may start the work.
+func (c *Core) startBy(x *run) time.Time {
+	at := c.now.Add(c.cfg.StartBy)
+	if deadline, ok := x.deadline(); ok && x.rec.Started.IsZero() && deadline.Before(at) {
+		return deadline
+	}
+	return at
+}
+
+func (c *Core) assignment(t *task, s *split) jobs.Assignment {
+	x, job := t.run, t.run.pinned()
+	a := jobs.Assignment{
+		Task: t.rec.ID, Run: x.rec.ID, Job: x.rec.Job, Kind: job.Kind, Owner: job.Owner,
+		Stage: s.def.Stage, Split: s.def, Splits: len(x.splits),
+		Attempt: t.rec.Attempt, Attempts: job.Retry.Attempts, Start: t.rec.Starts,
+		Nominal: x.rec.Nominal, Interval: x.rec.Interval, Trigger: x.rec.Trigger, Version: x.rec.Version,
+		Spec: job.Spec, Former: x.former, Arguments: x.rec.Arguments, Resources: job.Resources,
+		Ports: t.rec.Ports, Host: t.rec.Host, StartBy: t.rec.StartBy, KillGrace: job.KillGrace,
+		Schedulers: c.schedulers, Token: c.taskToken(t.rec.ID),
+	}
+	if x.plan != nil {
+		a.Shared = x.plan.Shared
+	}
+	if limit := job.MaxRunTime; limit > 0 && !x.traits.Service {
+		a.MaxRun = limit
+	}
+	return a
+}
+
+// taskToken is what a task shows to be given its connections.
+func (c *Core) taskToken(id jobs.TaskID) string {
+	mac := hmac.New(sha256.New, c.meta.Secret)
+	mac.Write([]byte(id))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// sharedExecutor is the warm executor of every agent: its id is a hash of all
+// it consists of, so that one id always means one ExecutorInfo.
+func (c *Core) sharedExecutor() ExecutorSpec {
+	if c.cfg.Shared.ID == "" {
+		c.cfg.Shared.ID = executorPrefix + "shared-" + hashOf(c.cfg.Shared)
+	}
+	return c.cfg.Shared
+}
+
+// ownExecutor is one for a single task.
+func (c *Core) ownExecutor(id jobs.TaskID) ExecutorSpec {
+	spec := c.cfg.Own
+	spec.ID = executorPrefix + string(id) + "-" + hashOf(c.cfg.Own)
+	return spec
+}
+
+const executorPrefix = "tidemill-"
+
+func hashOf(spec ExecutorSpec) string {
+	spec.ID = ""
+	sum := sha256.Sum256(mustJSON(spec))
+	return hex.EncodeToString(sum[:6])
+}
+
+// agentDone counts an ended attempt out of its agent's shared executor.
+func (c *Core) agentDone(t *task) {
+	a, ok := c.agents[t.rec.Agent]
+	if !ok || a.live[t.rec.Executor] == 0 {
+		return
+	}
+	if a.live[t.rec.Executor]--; a.live[t.rec.Executor] == 0 {
+		delete(a.live, t.rec.Executor)
+		a.idle[t.rec.Executor] = c.now
+	}
+}
+
+// watchIdle shuts a shared executor down that had no work for long. It never
+// ends itself: that would race with a LAUNCH.
+func (c *Core) watchIdle(agentID string, a *agent, executors []string) {
+	for _, id := range executors {
+		if !strings.HasPrefix(id, executorPrefix+"shared-") || a.live[id] > 0 {
+			continue
+		}
+		since, known := a.idle[id]
+		if !known {
+			a.idle[id] = c.now
+			continue
+		}
+		if c.now.Sub(since) > c.cfg.ExecutorIdle {
+			delete(a.idle, id)
+			c.call(Shutdown{Agent: agentID, Executor: id})
+		}
+	}
+}
+
+// onExecutorLost forgets a shared executor. Its tasks' ends come as updates.
+func (c *Core) onExecutorLost(e ExecutorLost) {
+	if a, ok := c.agents[e.Agent]; ok {
+		delete(a.live, e.Executor)
+		delete(a.idle, e.Executor)
+	}
+}
+
+// decline returns what was not used. While something waits for a nearer
+// offer, nothing is refused for longer than that wait.
+func (c *Core) decline(offers []jobs.Offer, used map[int]bool, widens time.Time) {
+	refuse := c.cfg.IdleDecline
+	if len(c.ready) > 0 {
+		refuse = 5 * time.Second
+	}
+	if !widens.IsZero() {
+		refuse = min(refuse, max(widens.Sub(c.now), 0))
+	}
+	var ids []string
+	for i, o := range offers {
+		if !used[i] {
+			ids = append(ids, o.ID)
+		}
+	}
+	if len(ids) > 0 {
+		c.fx.Free = append(c.fx.Free, Decline{Offers: ids, Refuse: refuse})
+	}
+}
+
+// reviveGap bounds how often offers are asked for; idleBefore is how long
+// nothing may have waited before they are suppressed.
+const (
+	reviveGap  = 100 * time.Millisecond
+	idleBefore = 2 * time.Second
+)
+
+// reviveOrSuppress asks for offers as soon as something waits, and for none
+// when nothing does.
+func (c *Core) reviveOrSuppress() {
+	if c.stream == 0 {
+		return
+	}
+	if len(c.ready) > 0 && c.wantRevive {
+		if wait := c.lastRevive.Add(reviveGap).Sub(c.now); wait > 0 {
+			c.wantRevive = false
+			c.at(c.now.Add(wait), func() { c.wantRevive = true })
+			return
+		}
+		c.fx.Free = append(c.fx.Free, Revive{})
+		c.suppressed, c.lastRevive, c.wantRevive = false, c.now, false
+		c.at(c.now.Add(idleBefore), c.suppressIdle)
+	}
+}
+
+func (c *Core) suppressIdle() {
+	c.dropStale()
+	switch {
+	case c.stream == 0 || c.suppressed:
+	case len(c.ready) > 0 || c.now.Sub(c.lastRevive) < idleBefore:
+		c.at(c.now.Add(idleBefore), c.suppressIdle)
+	default:
+		c.suppressed = true
+		c.fx.Free = append(c.fx.Free, Suppress{})
+	}
+}
+
+// equalTokens compares in constant time.
+func equalTokens(a, b string) bool { return hmac.Equal([]byte(a), []byte(b)) }

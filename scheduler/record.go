@@ -1,0 +1,337 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"tidemill/jobs"
+)
+
+// Format is the version of the records this program writes and knows.
+const Format = 1
+
+// record is a thing that lies in the store under a key of its own. encode
+// gives nil for one that is to be deleted.
+type record interface {
+	key() string
+	encode(now time.Time) []byte
+}
+
+// The families of keys.
+const (
+	keyMeta   = "meta/scheduler"
+	keyJob    = "jobs/"
+	keyState  = "state/"
+	keyRun    = "runs/"
+	keyTask   = "tasks/"
+	keyPlan   = "plans/" // plans/<run>/<chunk>
+	keyTarget = "targets/"
+)
+
+// metaRecord is what belongs to the scheduler as a whole.
+type metaRecord struct {
+	Format    int    `json:"format"`
+	Framework string `json:"framework,omitempty"`
+	Secret    []byte `json:"secret,omitempty"`
+	// Clock is the core's time when it was last written with this record.
+	Clock time.Time `json:"clock,omitzero"`
+}
+
+func (m *metaRecord) key() string { return keyMeta }
+func (m *metaRecord) encode(now time.Time) []byte {
+	m.Format, m.Clock = Format, now
+	return mustJSON(m)
+}
+
+// jobRecord is a declaration and when it was made and changed.
+type jobRecord struct {
+	Job          jobs.Job  `json:"job"`
+	FirstApplied time.Time `json:"first_applied"` // start of a repeat that names none
+	Rescheduled  time.Time `json:"rescheduled"`   // only instants after it are due
+	Deleted      bool      `json:"deleted,omitempty"`
+}
+
+// stateRecord is what changes as a job's runs come and go. It outlives the
+// job's deletion, for the incarnation's sake.
+type stateRecord struct {
+	Incarnation int64     `json:"incarnation"`
+	Mark        time.Time `json:"mark,omitzero"` // every instant up to it was handled
+	// Backlog is what catch-up still has to run: instants in (Backlog.After, Backlog.Until].
+	Backlog     *backlog            `json:"backlog,omitempty"`
+	Edges       map[jobs.Name]*edge `json:"edges,omitempty"`       // by parent
+	Generations int                 `json:"generations,omitempty"` // of a service's runs
+	Skipped     []skippedRange      `json:"skipped,omitempty"`
+	Successes   int64               `json:"successes,omitempty"`
+	Failures    int64               `json:"failures,omitempty"`
+	LastSuccess time.Time           `json:"last_success,omitzero"`
+	LastFailure time.Time           `json:"last_failure,omitzero"`
+	Clock       time.Time           `json:"clock,omitzero"`
+}
+
+// backlog is a range of missed instants.
+type backlog struct {
+	After time.Time `json:"after"`
+	Until time.Time `json:"until"`
+}
+
+// edge is what a child knows of one parent: the runs that ended since it
+// consumed last. Those created before Since are not its concern.
+type edge struct {
+	Since   time.Time   `json:"since"`
+	Pending []parentRun `json:"pending,omitempty"`
+}
+
+// parentRun is a parent's run that ended and was not consumed yet.
+type parentRun struct {
+	Run      jobs.RunID    `json:"run"`
+	Key      jobs.Key      `json:"key"`
+	Nominal  time.Time     `json:"nominal"`
+	Interval jobs.Interval `json:"interval,omitzero"`
+	State    jobs.RunState `json:"state"`
+}
+
+// skippedRange records instants that were not run, and why.
+type skippedRange struct {
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
+}
+
+// keptRanges bounds the skipped ranges a job's state holds.
+const keptRanges = 20
+
+// raw is a record of bytes: a chunk of a plan, or a deletion.
+type raw struct {
+	name  string
+	value []byte
+}
+
+func (r raw) key() string             { return r.name }
+func (r raw) encode(time.Time) []byte { return r.value }
+
+// targetRecord is the last version a target was written at.
+type targetRecord struct {
+	name    string
+	Version int64 `json:"version"`
+}
+
+func (t targetRecord) key() string             { return keyTarget + t.name }
+func (t targetRecord) encode(time.Time) []byte { return mustJSON(t) }
+
+func planKey(run jobs.RunID, chunk int) string {
+	return keyPlan + string(run) + "/" + strconv.Itoa(chunk)
+}
+
+// mustJSON encodes our own records, which hold nothing JSON cannot carry.
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("encoding %T: %v", v, err))
+	}
+	return b
+}
+
+// Load takes in the records of a store. It is called once, before the first
+// Step. Records that cannot be read hold their job; an unknown format is an error.
+func (c *Core) Load(records []Record) error {
+	byFamily := map[string][]Record{}
+	for _, r := range records {
+		family, _, _ := strings.Cut(r.Key, "/")
+		byFamily[family+"/"] = append(byFamily[family+"/"], r)
+		if r.Key == keyMeta {
+			if err := c.loadMeta(r); err != nil {
+				return err
+			}
+		}
+	}
+	for _, r := range byFamily[keyTarget] {
+		t := targetRecord{name: strings.TrimPrefix(r.Key, keyTarget)}
+		if err := json.Unmarshal(r.Value, &t); err != nil {
+			return fmt.Errorf("the store's record %s cannot be read: %w", r.Key, err)
+		}
+		c.targets[t.name] = t.Version
+	}
+	held := map[jobs.Name]string{}
+	c.loadJobs(byFamily[keyJob], held)
+	c.loadStates(byFamily[keyState], held)
+	c.loadRuns(byFamily[keyRun], byFamily[keyPlan], held)
+	c.loadTasks(byFamily[keyTask], held)
+	for name, why := range held {
+		c.hold(name, why)
+	}
+	c.resume()
+	return nil
+}
+
+func (c *Core) loadMeta(r Record) error {
+	if err := json.Unmarshal(r.Value, &c.meta); err != nil {
+		return fmt.Errorf("the store's record %s cannot be read: %w", r.Key, err)
+	}
+	if c.meta.Format > Format {
+		return &jobs.Error{
+			Code: jobs.Conflict, Op: "load", Subject: "the store",
+			Message: fmt.Sprintf("its format is %d, and this program knows formats up to %d", c.meta.Format, Format),
+			Hint:    "run a newer tidemill",
+		}
+	}
+	c.advance(c.meta.Clock)
+	return nil
+}
+
+// advance keeps the core's time from going back across leaders.
+func (c *Core) advance(t time.Time) {
+	if t.After(c.now) {
+		c.now = t
+	}
+}
+
+func (c *Core) loadJobs(records []Record, held map[jobs.Name]string) {
+	for _, r := range records {
+		name := jobs.Name(strings.TrimPrefix(r.Key, keyJob))
+		j := &job{name: name}
+		c.jobs[name] = j
+		if err := json.Unmarshal(r.Value, &j.rec); err != nil {
+			held[name] = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
+			continue
+		}
+		if err := c.compile(j); err != nil {
+			held[name] = fmt.Sprintf("record %s: %v", r.Key, err)
+		}
+		c.graph.Put(j.rec.Job)
+	}
+}
+
+// compile prepares what is derived from a job's declaration.
+func (c *Core) compile(j *job) error {
+	_, traits, err := c.kinds.Check(j.rec.Job)
+	if err != nil {
+		return err
+	}
+	j.traits, j.sched = traits, nil
+	if j.rec.Job.Schedule != nil {
+		j.sched, err = j.rec.Job.Schedule.Compile(j.name, j.rec.FirstApplied)
+	}
+	return err
+}
+
+func (c *Core) loadStates(records []Record, held map[jobs.Name]string) {
+	for _, r := range records {
+		name := jobs.Name(strings.TrimPrefix(r.Key, keyState))
+		j, ok := c.jobs[name]
+		if !ok { // of a job that was deleted: its incarnation lives on
+			j = &job{name: name, rec: jobRecord{Deleted: true}}
+			c.jobs[name] = j
+		}
+		if err := json.Unmarshal(r.Value, &j.state); err != nil {
+			held[name] = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
+			continue
+		}
+		c.advance(j.state.Clock)
+	}
+}
+
+func (c *Core) loadRuns(records, plans []Record, held map[jobs.Name]string) {
+	chunks := map[string][]byte{}
+	for _, p := range plans {
+		chunks[p.Key] = p.Value
+	}
+	for _, r := range records {
+		id := jobs.RunID(strings.TrimPrefix(r.Key, keyRun))
+		parts, err := jobs.ParseRunID(id)
+		if err != nil {
+			c.problems[r.Key] = err.Error()
+			continue
+		}
+		x := &run{tasks: map[jobs.TaskID]*task{}}
+		if err := json.Unmarshal(r.Value, &x.rec); err != nil {
+			held[parts.Job] = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
+			continue
+		}
+		j, ok := c.jobs[x.rec.Job]
+		if !ok {
+			held[parts.Job] = fmt.Sprintf("record %s belongs to a job that is not there", r.Key)
+			continue
+		}
+		x.job = j
+		c.runs[id] = x
+		if x.rec.State.Final() {
+			j.recent = append(j.recent, x)
+			continue
+		}
+		j.live = append(j.live, x)
+		if err := c.restoreRun(x, chunks); err != nil {
+			held[parts.Job] = fmt.Sprintf("record %s: %v", r.Key, err)
+		}
+	}
+	for _, j := range c.jobs {
+		sortRuns(j.live)
+		sortRuns(j.recent)
+	}
+}
+
+// restoreRun rebuilds what a live run's record implies.
+func (c *Core) restoreRun(x *run, chunks map[string][]byte) error {
+	if x.rec.Pinned == nil {
+		return fmt.Errorf("a live run without its job")
+	}
+	_, traits, err := c.kinds.Check(*x.rec.Pinned)
+	if err != nil {
+		return err
+	}
+	x.traits = traits
+	if x.rec.PlanChunks > 0 {
+		var doc []byte
+		for i := range x.rec.PlanChunks {
+			chunk, ok := chunks[planKey(x.rec.ID, i)]
+			if !ok {
+				return fmt.Errorf("chunk %d of its plan is not there", i)
+			}
+			doc = append(doc, chunk...)
+		}
+		x.plan = &jobs.Plan{}
+		if err := json.Unmarshal(doc, x.plan); err != nil {
+			return fmt.Errorf("its plan cannot be read: %w", err)
+		}
+	}
+	if x.rec.State == jobs.RunPlanning || x.rec.State == jobs.RunRunning {
+		c.openStage(x)
+	}
+	return nil
+}
+
+func (c *Core) loadTasks(records []Record, held map[jobs.Name]string) {
+	for _, r := range records {
+		id := jobs.TaskID(strings.TrimPrefix(r.Key, keyTask))
+		parts, err := jobs.ParseTaskID(id)
+		if err != nil {
+			c.problems[r.Key] = err.Error()
+			continue
+		}
+		t := &task{}
+		if err := json.Unmarshal(r.Value, &t.rec); err != nil {
+			runParts, _ := jobs.ParseRunID(parts.Run)
+			held[runParts.Job] = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
+			continue
+		}
+		x, ok := c.runs[t.rec.Run]
+		if !ok || x.rec.State.Final() { // its run took it into its record, or is unreadable and holds its job
+			continue
+		}
+		c.adopt(x, t)
+	}
+}
+
+// hold keeps everything of a job from moving, and names the reason.
+func (c *Core) hold(name jobs.Name, why string) {
+	j, ok := c.jobs[name]
+	if !ok {
+		j = &job{name: name, rec: jobRecord{Job: jobs.Job{Name: name}}}
+		c.jobs[name] = j
+	}
+	j.held = why
+	c.problems["job "+string(name)] = why
+}

@@ -1,0 +1,327 @@
+package scheduler
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"tidemill/jobs"
+)
+
+// What users ask for: the Do of a Request.
+type (
+	// ApplyJobs creates or replaces jobs, all or none; the answer is []jobs.Job.
+	ApplyJobs struct{ Jobs []jobs.Job }
+	// DeleteJob removes a job; its live runs are cancelled.
+	DeleteJob struct{ Name jobs.Name }
+	// PauseJob pauses or resumes a job; the answer is a jobs.Job.
+	PauseJob struct {
+		Name   jobs.Name
+		Paused bool
+	}
+	// StartRun makes a run by hand; the answer is a jobs.Run.
+	StartRun struct{ jobs.RunRequest }
+	// KillRun cancels a run.
+	KillRun struct {
+		ID     jobs.RunID
+		Reason string
+	}
+)
+
+func (c *Core) onRequest(r Request) {
+	var value any
+	var err error
+	switch do := r.Do.(type) {
+	case ApplyJobs:
+		value, err = c.applyJobs(do.Jobs)
+	case DeleteJob:
+		err = c.deleteJob(do.Name)
+	case PauseJob:
+		value, err = c.pauseJob(do.Name, do.Paused)
+	case StartRun:
+		value, err = c.startRun(do.RunRequest)
+	case KillRun:
+		err = c.killRun(do.ID, do.Reason)
+	default:
+		err = fmt.Errorf("unknown request %T", r.Do)
+	}
+	c.fx.Answers = append(c.fx.Answers, Answer{ID: r.ID, Value: value, Err: err})
+}
+
+// applyJobs checks the whole list before it changes anything.
+func (c *Core) applyJobs(list []jobs.Job) ([]jobs.Job, error) {
+	checked := make([]jobs.Job, len(list))
+	traits := map[jobs.Name]jobs.Traits{}
+	var wrong jobs.FieldErrors
+	for i, j := range list {
+		full, t, err := c.kinds.Check(j)
+		wrong.AddAll(prefixOf(list, i), err)
+		checked[i], traits[j.Name] = full, t
+		if slices.ContainsFunc(list[:i], func(o jobs.Job) bool { return o.Name == j.Name }) {
+			wrong.Addf(prefixOf(list, i)+".name", "%q is named twice", j.Name)
+		}
+		if old, ok := c.jobs[j.Name]; ok && !old.declared() && len(old.live) > 0 {
+			return nil, &jobs.Error{
+				Code: jobs.Conflict, Op: "apply", Subject: "job " + string(j.Name),
+				Message: "the former job of that name is deleted, and its last tasks are still ending", Hint: "try again in a moment",
+			}
+		}
+	}
+	if err := wrong.Err(); err != nil {
+		return nil, err
+	}
+	if err := c.checkGraph(checked, list); err != nil {
+		return nil, err
+	}
+	for _, j := range jobs.Ordered(checked) {
+		c.applyJob(j, traits[j.Name])
+		c.seal()
+	}
+	out := make([]jobs.Job, len(checked))
+	for i, j := range checked {
+		out[i] = c.jobs[j.Name].rec.Job
+	}
+	return out, nil
+}
+
+// prefixOf names a job of a list by its place; a single one needs no name.
+func prefixOf(list []jobs.Job, i int) string {
+	if len(list) == 1 {
+		return ""
+	}
+	return fmt.Sprintf("[%d]", i)
+}
+
+// checkGraph puts all jobs into the graph and looks for unknown parents and
+// cycles; where it finds any, the graph is as before.
+func (c *Core) checkGraph(checked, list []jobs.Job) error {
+	before := map[jobs.Name]*jobs.Job{}
+	for _, j := range checked {
+		if old, ok := c.jobs[j.Name]; ok && old.declared() {
+			before[j.Name] = &old.rec.Job
+		} else {
+			before[j.Name] = nil
+		}
+		c.graph.Put(j)
+	}
+	var wrong jobs.FieldErrors
+	for i, j := range checked {
+		wrong.AddAll(prefixOf(list, i), c.graph.Check(j))
+		if j.Schedule == nil && len(j.After) == 0 {
+			continue
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	for name, old := range before {
+		if old == nil {
+			c.graph.Remove(name)
+		} else {
+			c.graph.Put(*old)
+		}
+	}
+	return wrong
+}
+
+// applyJob creates or replaces one checked job. An edit that changes nothing
+// changes nothing; runs under way keep the job as they know it.
+func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) {
+	j, known := c.jobs[n.Name]
+	if !known {
+		j = &job{name: n.Name, rec: jobRecord{Deleted: true}}
+		c.jobs[n.Name] = j
+	}
+	if j.rec.Deleted {
+		j.state.Incarnation++
+		j.rec = jobRecord{FirstApplied: c.now, Rescheduled: c.now}
+		j.state.Mark, j.state.Backlog, j.state.Edges = c.now, nil, nil
+		n.Created = c.now
+	} else {
+		if sameDeclaration(n, j.rec.Job) && j.held == "" {
+			return
+		}
+		n.Created = j.rec.Job.Created
+		if !reflect.DeepEqual(n.Schedule, j.rec.Job.Schedule) {
+			j.rec.Rescheduled = c.now
+			if n.Schedule != nil && !sameRepeat(n.Schedule, j.rec.Job.Schedule) {
+				j.rec.FirstApplied = c.now
+			}
+		}
+	}
+	wasPaused := j.rec.Job.Paused
+	n.Version, n.Incarnation, n.Updated = j.rec.Job.Version+1, j.state.Incarnation, c.now
+	j.rec.Job, j.traits, j.held = n, traits, ""
+	delete(c.problems, "job "+string(n.Name))
+	j.due = c.now.Add(-1) // earlier arrangements are void
+	if err := c.compile(j); err != nil {
+		j.held = err.Error() // cannot be: it was checked
+	}
+	c.setEdges(j)
+	c.touch(jobChange{j})
+	c.notify(jobs.Notice{Type: "job", Job: j.name, State: "applied"})
+	if wasPaused && !n.Paused {
+		c.skipPaused(j)
+	}
+	if traits.Service {
+		for _, x := range slices.Clone(j.live) {
+			c.cancel(x, jobs.RunCancelled, "the job was changed")
+		}
+	}
+	c.ensureService(j)
+	c.watchSchedule(j)
+	c.evaluate(j)
+}
+
+// sameDeclaration compares what users write.
+func sameDeclaration(a, b jobs.Job) bool {
+	a.Version, a.Incarnation, a.Created, a.Updated = b.Version, b.Incarnation, b.Created, b.Updated
+	a.Spec, b.Spec = compact(a.Spec), compact(b.Spec)
+	return reflect.DeepEqual(a, b)
+}
+
+func compact(doc json.RawMessage) json.RawMessage {
+	var b bytes.Buffer
+	if json.Compact(&b, doc) != nil || b.Len() == 0 {
+		return nil
+	}
+	return b.Bytes()
+}
+
+// sameRepeat says whether two schedules are one ISO repeat without a start:
+// applied again, it keeps its stored start.
+func sameRepeat(a, b *jobs.Schedule) bool {
+	return b != nil && a.Repeat != "" && a.Repeat == b.Repeat
+}
+
+func (c *Core) find(op string, name jobs.Name) (*job, error) {
+	j, ok := c.jobs[name]
+	if !ok || !j.declared() {
+		return nil, &jobs.Error{
+			Code: jobs.NotFound, Op: op, Subject: "job " + string(name), Message: "there is no such job", Hint: "tidemill job list shows them",
+		}
+	}
+	return j, nil
+}
+
+func (c *Core) deleteJob(name jobs.Name) error {
+	j, err := c.find("delete", name)
+	if err != nil {
+		return err
+	}
+	if kids := c.graph.Children(name); len(kids) > 0 {
+		return &jobs.Error{
+			Code: jobs.Conflict, Op: "delete", Subject: "job " + string(name),
+			Message: fmt.Sprintf("%v come after it", kids), Hint: "delete them first, or give them other parents",
+		}
+	}
+	c.graph.Remove(name)
+	j.rec.Deleted = true
+	c.touch(jobChange{j})
+	for _, x := range slices.Clone(j.live) {
+		c.cancel(x, jobs.RunCancelled, "the job was deleted")
+	}
+	for _, x := range j.recent {
+		delete(c.runs, x.rec.ID)
+		c.discard(x.key())
+	}
+	j.recent, j.state.Edges, j.state.Backlog, j.state.Skipped = nil, nil, nil, nil
+	c.touch(stateChange{j})
+	c.notify(jobs.Notice{Type: "job", Job: name, State: "deleted"})
+	return nil
+}
+
+func (c *Core) pauseJob(name jobs.Name, paused bool) (jobs.Job, error) {
+	op := "resume"
+	if paused {
+		op = "pause"
+	}
+	j, err := c.find(op, name)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	if j.rec.Job.Paused == paused {
+		return j.rec.Job, nil
+	}
+	j.rec.Job.Paused = paused
+	c.touch(jobChange{j})
+	c.notify(jobs.Notice{Type: "job", Job: name, State: op + "d"})
+	if paused {
+		if j.traits.Service {
+			for _, x := range slices.Clone(j.live) {
+				c.cancel(x, jobs.RunCancelled, "the job was paused")
+			}
+		}
+	} else {
+		c.skipPaused(j)
+	}
+	c.ensureService(j)
+	c.watchSchedule(j)
+	return j.rec.Job, nil
+}
+
+// skipPaused records the instants that a pause swallowed, and moves the mark
+// past them.
+func (c *Core) skipPaused(j *job) {
+	if j.sched == nil {
+		return
+	}
+	first, ok := j.sched.Next(j.floor())
+	if !ok || first.Actual.After(c.now) {
+		return
+	}
+	last := c.lastDue(j, first)
+	j.state.Mark = last.Nominal
+	c.skip(j, first.Nominal, last.Nominal, "the job was paused")
+	c.skippedUpstream(j)
+}
+
+func (c *Core) startRun(r jobs.RunRequest) (jobs.Run, error) {
+	j, err := c.find("run", r.Job)
+	if err != nil {
+		return jobs.Run{}, err
+	}
+	refuse := func(message, hint string) (jobs.Run, error) {
+		return jobs.Run{}, &jobs.Error{Code: jobs.Conflict, Op: "run", Subject: "job " + string(r.Job), Message: message, Hint: hint}
+	}
+	switch {
+	case j.held != "":
+		return refuse("it is held: "+j.held, "")
+	case j.traits.Service:
+		return refuse("it is a service: it runs until it is paused", "tidemill job resume "+string(r.Job))
+	case r.RequestID == "":
+		return jobs.Run{}, &jobs.Error{Code: jobs.Invalid, Op: "run", Subject: "job " + string(r.Job), Message: "a request needs an id"}
+	}
+	nominal := r.Nominal
+	if nominal.IsZero() {
+		nominal = c.now
+	}
+	x := c.createRun(j, jobs.Run{
+		Key: jobs.RequestKey(r.RequestID), Trigger: jobs.ByHand, Nominal: nominal, Interval: r.Interval,
+		Arguments: r.Arguments, FireChildren: r.Children,
+	})
+	return x.view(), nil
+}
+
+func (c *Core) killRun(id jobs.RunID, reason string) error {
+	x, ok := c.runs[id]
+	if !ok {
+		return &jobs.Error{Code: jobs.NotFound, Op: "kill", Subject: "run " + string(id), Message: "there is no such run", Hint: "tidemill run list shows them"}
+	}
+	if x.rec.State.Final() {
+		return &jobs.Error{Code: jobs.Conflict, Op: "kill", Subject: "run " + string(id), Message: "it is over: " + string(x.rec.State)}
+	}
+	if x.traits.Service {
+		return &jobs.Error{
+			Code: jobs.Conflict, Op: "kill", Subject: "run " + string(id), Message: "it is a service, and another run would take its place",
+			Hint: "tidemill job pause " + string(x.rec.Job),
+		}
+	}
+	if reason == "" {
+		reason = "killed by request"
+	}
+	c.cancel(x, jobs.RunCancelled, reason)
+	return nil
+}

@@ -1,0 +1,434 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"tidemill/jobs"
+)
+
+// run is one run and, while it lives, the splits of its stage.
+//
+//	pending ─► planning ─► running ─► succeeded | failed | cancelled
+//	   └─► skipped | upstream_failed
+type run struct {
+	rec    jobs.Run
+	job    *job
+	traits jobs.Traits // of the pinned job
+	plan   *jobs.Plan  // nil: the traits' static one
+	splits []*split    // of the present stage, by number
+	former []int       // the attempts of the stage before that succeeded, by split
+	done   int         // splits of the stage that succeeded
+	tasks  map[jobs.TaskID]*task
+}
+
+func (x *run) key() string             { return keyRun + string(x.rec.ID) }
+func (x *run) encode(time.Time) []byte { return mustJSON(x.rec) }
+
+// pinned is the job as the run sees it.
+func (x *run) pinned() *jobs.Job { return x.rec.Pinned }
+
+// createRun makes the run that r describes, or finds it: its id says what it
+// is for. The overlap policy decides whether it starts, waits or is skipped.
+func (c *Core) createRun(j *job, r jobs.Run) *run {
+	r.Job, r.JobVersion, r.State, r.Created = j.name, j.rec.Job.Version, jobs.RunPending, c.now
+	r.ID = jobs.NewRunID(j.name, j.state.Incarnation, r.Key, r.Generation)
+	if old, ok := c.runs[r.ID]; ok {
+		return old
+	}
+	pinned := j.rec.Job
+	r.Pinned = &pinned
+	x := &run{rec: r, job: j, traits: j.traits, tasks: map[jobs.TaskID]*task{}}
+	c.runs[r.ID] = x
+	busy := len(j.live)
+	j.live = append(j.live, x)
+	c.touch(x)
+	c.noticeRun(x)
+	if reason := c.overlapping(j, x, busy); reason != "" {
+		c.finish(x, jobs.RunSkipped, reason)
+		return x
+	}
+	c.watchDeadline(x)
+	c.admit(j)
+	return x
+}
+
+// maxBuffered bounds the runs of one job that wait or work at once.
+const maxBuffered = 1000
+
+// overlapping applies the overlap policy to a new run: a reason to skip it, or none.
+func (c *Core) overlapping(j *job, x *run, busy int) string {
+	switch {
+	case busy == 0:
+		return ""
+	case busy >= maxBuffered:
+		return fmt.Sprintf("overlap: %d runs of the job wait or work already", busy)
+	case x.rec.Trigger == jobs.ByHand || x.rec.Trigger == jobs.ByCatchUp:
+		return ""
+	}
+	switch x.pinned().Overlap {
+	case jobs.OverlapSkip:
+		return "overlap: run " + string(j.live[0].rec.ID) + " is under way"
+	case jobs.OverlapBufferOne:
+		if pending := j.live[busy-1]; pending.rec.State == jobs.RunPending {
+			return "overlap: run " + string(pending.rec.ID) + " waits already"
+		}
+	case jobs.OverlapCancel:
+		for _, older := range slices.Clone(j.live[:busy]) {
+			c.cancel(older, jobs.RunCancelled, "overlap: run "+string(x.rec.ID)+" takes its place")
+		}
+	}
+	return ""
+}
+
+// admit starts the job's pending runs whose turn it is, in their order.
+func (c *Core) admit(j *job) {
+	if j.held != "" {
+		return
+	}
+	for _, x := range slices.Clone(j.live) {
+		if x.rec.State != jobs.RunPending || x.rec.Cancel != "" {
+			if x.pinned().Overlap != jobs.OverlapAllow {
+				return // it is under way: the others wait
+			}
+			continue
+		}
+		c.start(x)
+		if !x.rec.State.Final() && x.pinned().Overlap != jobs.OverlapAllow {
+			return
+		}
+	}
+}
+
+// watchDeadline gives the run up when it has not started by its start deadline.
+func (c *Core) watchDeadline(x *run) {
+	deadline, ok := x.deadline()
+	if !ok {
+		return
+	}
+	c.at(deadline, func() {
+		if x.rec.State.Final() || x.rec.Cancel != "" || !x.rec.Started.IsZero() || x.hasLive() {
+			return
+		}
+		c.finish(x, jobs.RunSkipped, "it did not start within its start_deadline of "+x.pinned().StartDeadline.String())
+	})
+}
+
+// deadline is the latest start: counted from the nominal instant where a
+// schedule made the run, else from its creation.
+func (x *run) deadline() (time.Time, bool) {
+	d := x.pinned().StartDeadline.D()
+	if d == 0 || x.traits.Service {
+		return time.Time{}, false
+	}
+	if x.rec.Trigger == jobs.BySchedule {
+		return x.rec.Nominal.Add(d), true
+	}
+	return x.rec.Created.Add(d), true
+}
+
+// start begins the run's first stage.
+func (c *Core) start(x *run) {
+	x.rec.Version = c.nextVersion(x.traits.Targets)
+	if x.traits.Planned {
+		x.rec.State, x.rec.Stage = jobs.RunPlanning, 0
+	} else {
+		x.rec.State, x.rec.Stage = jobs.RunRunning, 1
+	}
+	c.touch(x)
+	c.noticeRun(x)
+	c.openStage(x)
+	for _, s := range x.splits {
+		c.enqueue(s)
+	}
+}
+
+// nextVersion is the stamp of a run's writes: now in microseconds, or one
+// more than the last one of any of its targets.
+func (c *Core) nextVersion(targets []string) int64 {
+	v := c.now.UnixMicro()
+	for _, t := range targets {
+		v = max(v, c.targets[t]+1)
+	}
+	for _, t := range targets {
+		c.targets[t] = v
+		c.touch(targetRecord{name: t, Version: v})
+	}
+	return v
+}
+
+// openStage lays out the splits of the run's present stage.
+func (c *Core) openStage(x *run) {
+	var list []jobs.Split
+	switch {
+	case x.rec.Stage == 0:
+		list = []jobs.Split{{}}
+	case x.plan != nil:
+		for _, s := range x.plan.Splits {
+			if s.Stage == x.rec.Stage {
+				list = append(list, s)
+			}
+		}
+	case len(x.traits.Splits) > 0:
+		list = x.traits.Splits
+	default:
+		list = []jobs.Split{{Stage: 1}}
+	}
+	x.splits, x.done = make([]*split, len(list)), 0
+	for i, s := range list {
+		s.Number, s.Stage = i, x.rec.Stage
+		x.splits[i] = &split{run: x, def: s}
+	}
+}
+
+// nextStage is the plan's stage after the present one; 0 if it was the last.
+func (x *run) nextStage() int {
+	next := 0
+	if x.plan == nil {
+		return 0
+	}
+	for _, s := range x.plan.Splits {
+		if s.Stage > x.rec.Stage && (next == 0 || s.Stage < next) {
+			next = s.Stage
+		}
+	}
+	return next
+}
+
+// progress moves the run on when its stage is done or its cancelling is over.
+func (c *Core) progress(x *run) {
+	switch {
+	case x.rec.State.Final():
+	case x.rec.Cancel != "":
+		if !x.hasLive() {
+			c.finish(x, x.rec.Cancel, x.rec.Reason)
+		}
+	case x.rec.State == jobs.RunPlanning:
+		if s := x.splits[0]; s.succeeded != nil && !s.fetching {
+			s.fetching = true
+			c.fetch(s.succeeded, jobs.PlanFile, jobs.MaxPlanBytes)
+		}
+	case x.rec.State == jobs.RunRunning && x.done == len(x.splits):
+		c.advanceStage(x)
+	}
+}
+
+func (c *Core) advanceStage(x *run) {
+	next := x.nextStage()
+	if next == 0 {
+		c.finish(x, jobs.RunSucceeded, "")
+		return
+	}
+	x.former = make([]int, len(x.splits))
+	for i, s := range x.splits {
+		x.former[i] = s.succeeded.rec.Attempt
+	}
+	x.rec.Stage = next
+	c.touch(x)
+	c.openStage(x)
+	for _, s := range x.splits {
+		c.enqueue(s)
+	}
+}
+
+// restoreFormer finds the frozen attempts of the stage before again: final
+// states never change.
+func (x *run) restoreFormer() {
+	before := 0
+	for _, t := range x.tasks {
+		if t.rec.Stage < x.rec.Stage && t.rec.Stage > before {
+			before = t.rec.Stage
+		}
+	}
+	if before == 0 {
+		return
+	}
+	attempts := map[int]int{}
+	for _, t := range x.orderedTasks() {
+		if _, ok := attempts[t.rec.Split]; !ok && t.rec.Stage == before && t.rec.State == jobs.AttemptSucceeded {
+			attempts[t.rec.Split] = t.rec.Attempt
+		}
+	}
+	x.former = make([]int, len(attempts))
+	for split, attempt := range attempts {
+		if split < len(x.former) {
+			x.former[split] = attempt
+		}
+	}
+}
+
+// planChunk is the size of a stored chunk of a plan.
+const planChunk = 512 << 10
+
+// sealPlan stores a plan, chunks first and the run's record last: the seal.
+// Nothing is launched before it, and a sealed plan is never computed again.
+func (c *Core) sealPlan(x *run, doc []byte) error {
+	plan := &jobs.Plan{}
+	if err := json.Unmarshal(doc, plan); err != nil {
+		return fmt.Errorf("the plan cannot be read: %w", err)
+	}
+	if len(plan.Splits) > jobs.MaxSplits {
+		return fmt.Errorf("the plan has %d splits; at most %d are allowed", len(plan.Splits), jobs.MaxSplits)
+	}
+	for i, s := range plan.Splits {
+		if s.Stage < 1 {
+			return fmt.Errorf("split %d of the plan is of stage %d; stages start at 1", i, s.Stage)
+		}
+	}
+	n := 0
+	for chunk := range slices.Chunk(doc, planChunk) {
+		c.touch(raw{name: planKey(x.rec.ID, n), value: chunk})
+		c.seal()
+		n++
+	}
+	x.plan = plan
+	x.rec.PlanChunks, x.rec.State, x.rec.Stage = n, jobs.RunRunning, 0
+	x.splits, x.done = nil, 0
+	c.noticeRun(x)
+	if next := x.nextStage(); next == 0 {
+		c.touch(x)
+		c.finish(x, jobs.RunSucceeded, "there was nothing to do")
+		return nil
+	}
+	c.advanceStage(x)
+	return nil
+}
+
+// planAgain throws a planning away that left no plan, and makes another under
+// a new version.
+func (c *Core) planAgain(x *run, reason string) {
+	s := x.splits[0]
+	s.succeeded, s.fetching, x.done = nil, false, 0
+	x.rec.Version = c.nextVersion(x.traits.Targets)
+	c.touch(x)
+	s.attemptFailed(c, reason, false)
+}
+
+// cancel ends the run as state: waiting splits are dropped, live attempts
+// killed, and the run is final when none is left.
+func (c *Core) cancel(x *run, state jobs.RunState, reason string) {
+	if x.rec.State.Final() || x.rec.Cancel != "" {
+		return
+	}
+	x.rec.Cancel, x.rec.Reason = state, reason
+	c.touch(x)
+	c.noticeRun(x)
+	for _, t := range x.orderedTasks() {
+		if t.rec.State == jobs.AttemptLaunching || t.rec.State == jobs.AttemptRunning {
+			c.kill(t, reason)
+		}
+	}
+	c.progress(x)
+}
+
+// hasLive says whether an attempt of the run may be at work, as far as anyone
+// can know: unknown ones are not waited for once the run is cancelled.
+func (x *run) hasLive() bool {
+	for _, t := range x.tasks {
+		if t.rec.State == jobs.AttemptLaunching || t.rec.State == jobs.AttemptRunning {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *run) orderedTasks() []*task {
+	return slices.SortedFunc(maps.Values(x.tasks), func(a, b *task) int { return compareTasks(&a.rec, &b.rec) })
+}
+
+// finish makes the run final: its record takes its attempts in, counters and
+// children follow, and what it was in the way of may start. All in one group.
+func (c *Core) finish(x *run, state jobs.RunState, reason string) {
+	j := x.job
+	x.rec.State, x.rec.Reason, x.rec.Ended, x.rec.Cancel = state, reason, c.now, ""
+	attempts := x.orderedTasks()
+	for _, t := range attempts {
+		x.rec.Attempts = append(x.rec.Attempts, t.rec)
+	}
+	if state == jobs.RunSucceeded {
+		x.rec.Pinned = nil
+	}
+	c.count(j, state)
+	if i := slices.Index(j.live, x); i >= 0 {
+		j.live = slices.Delete(j.live, i, i+1)
+	}
+	j.recent = append(j.recent, x)
+	c.touch(x)
+	c.trim(j)
+	c.touch(stateChange{j})
+	c.noticeRun(x)
+	c.tellChildren(x)
+	if j.rec.Deleted {
+		c.touch(jobChange{j})
+	}
+	c.forgetWork(x, attempts)
+	c.admit(j)
+	c.catchUp(j)
+	c.ensureService(j)
+}
+
+// forgetWork deletes what a final run no longer needs: its tasks, now in its
+// record, and its plan.
+func (c *Core) forgetWork(x *run, attempts []*task) {
+	for _, t := range attempts {
+		delete(c.tasks, t.rec.ID)
+		c.discard(t.key())
+	}
+	for i := range x.rec.PlanChunks {
+		c.discard(planKey(x.rec.ID, i))
+	}
+	x.tasks, x.splits, x.plan, x.former = nil, nil, nil, nil
+}
+
+func (c *Core) count(j *job, state jobs.RunState) {
+	switch state {
+	case jobs.RunSucceeded:
+		j.state.Successes++
+		j.state.LastSuccess = c.now
+	case jobs.RunFailed:
+		j.state.Failures++
+		j.state.LastFailure = c.now
+	}
+}
+
+// trim drops final runs beyond the history, the oldest first.
+func (c *Core) trim(j *job) {
+	for len(j.recent) > c.cfg.History {
+		old := j.recent[0]
+		j.recent = slices.Delete(j.recent, 0, 1)
+		delete(c.runs, old.rec.ID)
+		c.discard(old.key())
+	}
+}
+
+func (c *Core) noticeRun(x *run) {
+	state := string(x.rec.State)
+	if x.rec.Cancel != "" && !x.rec.State.Final() {
+		state = "ending as " + string(x.rec.Cancel)
+	}
+	c.notify(jobs.Notice{Type: "run", Job: x.rec.Job, Run: x.rec.ID, State: state, Reason: x.rec.Reason})
+}
+
+// addResults merges an attempt's key-values into the run's, within their bound.
+func (x *run) addResults(values map[string]string) error {
+	if len(values) == 0 {
+		return nil
+	}
+	merged := maps.Clone(x.rec.Results)
+	if merged == nil {
+		merged = map[string]string{}
+	}
+	maps.Copy(merged, values)
+	size := 0
+	for k, v := range merged {
+		size += len(k) + len(v)
+	}
+	if size > jobs.MaxResultBytes {
+		return fmt.Errorf("the run's results have %d bytes; at most %d are kept", size, jobs.MaxResultBytes)
+	}
+	x.rec.Results = merged
+	return nil
+}

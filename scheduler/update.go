@@ -1,0 +1,304 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"strings"
+	"time"
+
+	"tidemill/jobs"
+)
+
+// onUpdate takes a status update. It is acknowledged with this step's calls,
+// hence after what it changed is durable.
+func (c *Core) onUpdate(u jobs.Update) {
+	if len(u.UUID) > 0 {
+		c.call(Acknowledge{Task: u.Task, Agent: u.Agent, UUID: u.UUID})
+	}
+	t, ok := c.tasks[u.Task]
+	if !ok {
+		c.onStranger(u)
+		return
+	}
+	t.asked = false
+	if t.rec.State.Final() {
+		c.endLate(t, u)
+		return
+	}
+	switch u.State {
+	case jobs.TaskStaging:
+		t.answered = true
+	case jobs.TaskStarting, jobs.TaskRunning, jobs.TaskKilling:
+		c.onAlive(t, u)
+	case jobs.TaskFinished, jobs.TaskFailed, jobs.TaskKilled:
+		c.onEnd(t, u)
+	case jobs.TaskError, jobs.TaskDropped:
+		c.ended(t, jobs.AttemptNotStarted, u.Reason, u.Message)
+	case jobs.TaskGoneByOperator:
+		c.onGone(t, u)
+	default: // LOST, UNREACHABLE, GONE, UNKNOWN: the agent's, not the task's
+		c.onLost(t, u)
+	}
+}
+
+// onStranger deals with a task that is not among the live ones: one that
+// lives is of a run that is over, and is killed. A held job's are left alone.
+func (c *Core) onStranger(u jobs.Update) {
+	parts, err := jobs.ParseTaskID(u.Task)
+	if err == nil {
+		if run, err := jobs.ParseRunID(parts.Run); err == nil {
+			if j, ok := c.jobs[run.Job]; ok && j.held != "" {
+				return
+			}
+		}
+	}
+	switch u.State {
+	case jobs.TaskStaging, jobs.TaskStarting, jobs.TaskRunning:
+		c.call(Kill{Task: u.Task, Agent: u.Agent, Grace: jobs.DefaultKillGrace.D()})
+	}
+}
+
+// endLate kills an attempt that says it runs after its final state, which
+// never changes.
+func (c *Core) endLate(t *task, u jobs.Update) {
+	switch u.State {
+	case jobs.TaskStarting, jobs.TaskRunning:
+		c.call(Kill{Task: t.rec.ID, Agent: t.rec.Agent, Grace: t.run.killGrace()})
+	}
+}
+
+func (c *Core) onAlive(t *task, u jobs.Update) {
+	changed := !t.rec.Seen
+	t.rec.Seen, t.answered = true, true
+	if t.rec.State == jobs.AttemptUnknown {
+		if !c.returned(t) {
+			c.touch(t)
+			c.call(Kill{Task: t.rec.ID, Agent: t.rec.Agent, Grace: t.run.killGrace()})
+			return
+		}
+		changed = true
+	}
+	if u.State == jobs.TaskRunning && t.rec.State != jobs.AttemptRunning {
+		t.rec.State, t.rec.Reason, t.rec.Message = jobs.AttemptRunning, "", ""
+		if t.rec.Started.IsZero() {
+			t.rec.Started = c.now
+		}
+		changed = true
+		c.noticeTask(t)
+	} else if t.rec.State == jobs.AttemptUnknown {
+		t.rec.State = jobs.AttemptLaunching
+	}
+	if changed {
+		c.touch(t)
+	}
+	x := t.run
+	if x.rec.Started.IsZero() {
+		x.rec.Started = c.now
+		c.touch(x)
+		c.watchRunTime(x)
+	}
+	if x.rec.Cancel != "" {
+		c.kill(t, x.rec.Reason)
+	}
+}
+
+// onEnd takes a final state by the executor's or the agent's word.
+func (c *Core) onEnd(t *task, u jobs.Update) {
+	var out jobs.Outcome
+	if len(u.Data) > 0 && json.Unmarshal(u.Data, &out) == nil && out.Task == t.rec.ID {
+		c.settle(t, &out, u)
+		return
+	}
+	switch {
+	case u.State == jobs.TaskFinished:
+		c.settle(t, &jobs.Outcome{OK: true, Ended: c.now}, u)
+	case u.State == jobs.TaskKilled:
+		c.settle(t, &jobs.Outcome{Killed: true, Ended: c.now}, u)
+	case u.Source != "SOURCE_EXECUTOR" && !t.rec.Seen && neverStarted(u.Reason):
+		c.ended(t, jobs.AttemptNotStarted, u.Reason, u.Message)
+	case u.Source != "SOURCE_EXECUTOR":
+		c.seekOutcome(t, u)
+	default:
+		c.settle(t, &jobs.Outcome{Ended: c.now}, u)
+	}
+}
+
+// neverStarted are the agent's reasons for a task that its executor never got.
+func neverStarted(reason string) bool {
+	switch reason {
+	case "REASON_EXECUTOR_REGISTRATION_TIMEOUT", "REASON_EXECUTOR_REREGISTRATION_TIMEOUT",
+		"REASON_CONTAINER_LAUNCH_FAILED", "REASON_TASK_KILLED_DURING_LAUNCH", "REASON_INVALID_OFFERS":
+		return true
+	}
+	return false
+}
+
+// settle ends an attempt by its outcome.
+func (c *Core) settle(t *task, out *jobs.Outcome, u jobs.Update) {
+	t.rec.Results = out.Values
+	t.rec.Permanent = out.Permanent
+	if !out.Started.IsZero() && t.rec.Started.IsZero() {
+		t.rec.Started = c.now
+	}
+	message := out.Message
+	if message == "" {
+		message = u.Message
+	}
+	if !out.Killed && !out.NotStarted {
+		t.rec.ExitCode = &out.ExitCode
+	}
+	switch {
+	case out.OK:
+		c.succeed(t, u.Reason, message)
+	case out.NotStarted:
+		c.ended(t, jobs.AttemptNotStarted, "refused by its executor", message)
+	case out.Killed:
+		reason := t.rec.Kill
+		if reason == "" {
+			reason = "killed, but not by this scheduler"
+		}
+		c.ended(t, jobs.AttemptKilled, reason, message)
+	default:
+		c.ended(t, jobs.AttemptFailed, u.Reason, message)
+	}
+}
+
+// succeed ends an attempt well. The first success settles a split: one of an
+// attempt that was given up while unknown counts, and ends its successor.
+func (c *Core) succeed(t *task, reason, message string) {
+	if s := t.split; t.rec.Superseded && s != nil && !s.settled() && t.run.rec.Cancel == "" {
+		t.rec.Superseded = false
+		if s.current != nil {
+			c.kill(s.current, "attempt "+string(t.rec.ID)+" succeeded after all")
+		}
+		s.current, s.waiting = t, false
+	}
+	c.ended(t, jobs.AttemptSucceeded, reason, message)
+}
+
+// onGone: the operator says that the agent is gone for good, and with it
+// every process: proof that nothing of the attempt lives.
+func (c *Core) onGone(t *task, u jobs.Update) {
+	if !t.rec.Seen {
+		c.ended(t, jobs.AttemptNotStarted, u.Reason, u.Message)
+		return
+	}
+	c.ended(t, jobs.AttemptFailed, u.Reason, "the agent is gone for good: "+u.Message)
+}
+
+// onLost weighs a word that speaks of the agent, or of ignorance.
+func (c *Core) onLost(t *task, u jobs.Update) {
+	if u.Reason == "REASON_INVALID_OFFERS" {
+		c.ended(t, jobs.AttemptNotStarted, u.Reason, u.Message)
+		return
+	}
+	ignorant := u.Reason == "REASON_RECONCILIATION"
+	if ignorant && !t.answered && t.stream == c.stream {
+		return // its ACCEPT may still be on the way
+	}
+	if ignorant && !c.masterSettled() {
+		c.ask(t) // a young master's ignorance means nothing
+		return
+	}
+	byAgent := ignorant && strings.Contains(u.Message, "unknown to the agent")
+	if byAgent && !t.rec.Seen {
+		c.ended(t, jobs.AttemptNotStarted, u.Reason, u.Message)
+		return
+	}
+	c.setUnknown(t, u.Reason, u.Message)
+}
+
+// seekTries bounds how often an outcome file is asked for before the attempt
+// is unknown.
+const seekTries = 8
+
+// seekOutcome: the executor ended without a word of its own, but it may have
+// written the outcome to its sandbox first. That it ended is persisted, so
+// that another leader goes on seeking.
+func (c *Core) seekOutcome(t *task, u jobs.Update) {
+	t.rec.Ending = u.Message
+	if t.rec.Ending == "" {
+		t.rec.Ending = u.Reason
+	}
+	t.rec.Reason = u.Reason
+	c.touch(t)
+	c.fetch(t, jobs.OutcomeFile, 64<<10)
+}
+
+// fetch reads a file of an attempt's sandbox.
+func (c *Core) fetch(t *task, file string, limit int) {
+	c.fx.Reads = append(c.fx.Reads, Read{
+		Task: t.rec.ID, File: file, Limit: limit,
+		Where: Sandbox{AgentAddr: t.rec.AgentAddr, AgentID: t.rec.Agent, FrameworkID: c.meta.Framework, Executor: t.rec.Executor},
+	})
+}
+
+// onFetched takes a file that was read, or the reason why not.
+func (c *Core) onFetched(e Fetched) {
+	t, ok := c.tasks[e.Task]
+	if !ok {
+		return
+	}
+	if e.File == jobs.PlanFile {
+		c.onPlan(t, e)
+		return
+	}
+	if t.rec.State.Final() || t.rec.Ending == "" {
+		return
+	}
+	var out jobs.Outcome
+	u := jobs.Update{Reason: t.rec.Reason, Message: t.rec.Ending}
+	switch {
+	case e.Err == nil && json.Unmarshal(e.Data, &out) == nil && out.Task == t.rec.ID:
+		c.settle(t, &out, u)
+	case e.Err == nil || errors.Is(e.Err, fs.ErrNotExist):
+		c.settle(t, &jobs.Outcome{Ended: c.now, Killed: t.rec.Kill != ""}, u)
+	case t.seeks < seekTries:
+		t.seeks++
+		c.at(c.now.Add(time.Second<<min(t.seeks, 4)), func() {
+			if !t.rec.State.Final() && t.rec.Ending != "" {
+				c.fetch(t, jobs.OutcomeFile, 64<<10)
+			}
+		})
+	default:
+		c.setUnknown(t, t.rec.Reason, "its executor ended, and its outcome file cannot be read: "+e.Err.Error())
+	}
+}
+
+// onPlan seals the plan that a planning task left, or plans again.
+func (c *Core) onPlan(t *task, e Fetched) {
+	x := t.run
+	if x.rec.State != jobs.RunPlanning || x.rec.Cancel != "" || len(x.splits) == 0 || x.splits[0].succeeded != t {
+		return
+	}
+	err := e.Err
+	if err == nil {
+		if err = c.sealPlan(x, e.Data); err == nil {
+			return
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) && t.seeks < seekTries {
+		t.seeks++
+		c.at(c.now.Add(time.Second<<min(t.seeks, 4)), func() {
+			if x.rec.State == jobs.RunPlanning && x.rec.Cancel == "" {
+				c.fetch(t, jobs.PlanFile, jobs.MaxPlanBytes)
+			}
+		})
+		return
+	}
+	c.planAgain(x, "its plan could not be taken over: "+err.Error())
+}
+
+// onMessage takes progress reports, which are never persisted.
+func (c *Core) onMessage(e Messaged) {
+	var list []jobs.Progress
+	if json.Unmarshal(e.Data, &list) != nil {
+		return
+	}
+	for _, p := range list {
+		if t, ok := c.tasks[p.Task]; ok && t.rec.Agent == e.Agent {
+			t.progress = &p
+			c.notify(jobs.Notice{Type: "progress", Job: t.rec.Job, Run: t.rec.Run, Task: t.rec.ID})
+		}
+	}
+}

@@ -1,0 +1,367 @@
+package scheduler
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"tidemill/jobs"
+)
+
+// view is a copy of the run's record without what only the scheduler needs.
+func (x *run) view() jobs.Run {
+	r := x.rec
+	r.Pinned = nil
+	r.Attempts = nil
+	return r
+}
+
+// JobView is a job and what is known of it.
+func (c *Core) JobView(name jobs.Name) (jobs.JobView, error) {
+	j, err := c.find("show", name)
+	if err != nil {
+		return jobs.JobView{}, err
+	}
+	v := c.summary(j)
+	v.Children = slices.Clone(c.graph.Children(name))
+	v.Endpoints = j.endpoints()
+	return v, nil
+}
+
+// summary is what lists show of a job.
+func (c *Core) summary(j *job) jobs.JobView {
+	v := jobs.JobView{
+		Job: j.rec.Job, State: j.situation(), Live: len(j.live), Held: j.held,
+		Successes: j.state.Successes, Failures: j.state.Failures,
+		LastSuccess: some(j.state.LastSuccess), LastFailure: some(j.state.LastFailure),
+	}
+	if j.sched != nil {
+		v.Handled = some(j.floor())
+		if next, ok := j.sched.Next(j.floor()); ok && j.schedulable() {
+			v.Next = &next.Actual
+		}
+	}
+	last := j.recent
+	if len(j.live) > 0 {
+		last = j.live
+	}
+	if len(last) > 0 {
+		r := c.runSummary(last[len(last)-1])
+		v.LastRun = &r
+	}
+	return v
+}
+
+func some(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func (j *job) situation() string {
+	switch {
+	case j.held != "":
+		return "held"
+	case slices.ContainsFunc(j.live, func(x *run) bool { return !x.rec.Started.IsZero() }):
+		return "running"
+	case len(j.live) > 0:
+		return "queued"
+	case j.rec.Job.Paused:
+		return "paused"
+	}
+	return "idle"
+}
+
+func (j *job) endpoints() []jobs.Endpoint {
+	var out []jobs.Endpoint
+	for _, x := range j.live {
+		for _, t := range x.orderedTasks() {
+			if t.rec.State != jobs.AttemptRunning || len(t.rec.Ports) == 0 {
+				continue
+			}
+			out = append(out, jobs.Endpoint{
+				Task: t.rec.ID, Host: t.rec.Host, Ports: slices.Clone(t.rec.Ports),
+				URL: fmt.Sprintf("http://%s:%d", t.rec.Host, t.rec.Ports[0]),
+			})
+		}
+	}
+	return out
+}
+
+// Jobs lists the jobs that a query selects, by name, and how many there are.
+func (c *Core) Jobs(q jobs.JobQuery) ([]jobs.JobView, int) {
+	search := strings.ToLower(q.Search)
+	var found []*job
+	for _, j := range c.jobs {
+		if j.declared() && (q.Kind == "" || j.rec.Job.Kind == q.Kind) && j.contains(search) {
+			found = append(found, j)
+		}
+	}
+	slices.SortFunc(found, func(a, b *job) int { return strings.Compare(string(a.name), string(b.name)) })
+	total := len(found)
+	found = page(found, q.Offset, q.Limit)
+	out := make([]jobs.JobView, len(found))
+	for i, j := range found {
+		out[i] = c.summary(j)
+	}
+	return out, total
+}
+
+func (j *job) contains(search string) bool {
+	if search == "" {
+		return true
+	}
+	for _, text := range []string{string(j.name), j.rec.Job.Owner, j.rec.Job.Description, string(j.rec.Job.Spec)} {
+		if strings.Contains(strings.ToLower(text), search) {
+			return true
+		}
+	}
+	return false
+}
+
+func page[T any](list []T, offset, limit int) []T {
+	list = list[min(max(offset, 0), len(list)):]
+	if limit > 0 && len(list) > limit {
+		list = list[:limit]
+	}
+	return list
+}
+
+// Runs lists the runs that a query selects, newest first.
+func (c *Core) Runs(q jobs.RunQuery) ([]jobs.RunView, int) {
+	var found []*run
+	take := func(x *run) {
+		if (q.State == "" || x.rec.State == q.State) && !(q.Live && x.rec.State.Final()) {
+			found = append(found, x)
+		}
+	}
+	if q.Job != "" {
+		if j, ok := c.jobs[q.Job]; ok {
+			for _, x := range slices.Concat(j.recent, j.live) {
+				take(x)
+			}
+		}
+	} else {
+		for _, x := range c.runs {
+			take(x)
+		}
+	}
+	sortRuns(found)
+	slices.Reverse(found)
+	total := len(found)
+	found = page(found, q.Offset, q.Limit)
+	out := make([]jobs.RunView, len(found))
+	for i, x := range found {
+		out[i] = c.runSummary(x)
+	}
+	return out, total
+}
+
+// attempts are the run's attempts, live or recorded.
+func (x *run) attempts() []jobs.Task {
+	if x.rec.State.Final() {
+		return x.rec.Attempts
+	}
+	var out []jobs.Task
+	for _, t := range x.orderedTasks() {
+		out = append(out, t.rec)
+	}
+	return out
+}
+
+func (c *Core) runSummary(x *run) jobs.RunView {
+	v := jobs.RunView{Run: x.view()}
+	for _, s := range x.splits {
+		switch {
+		case s.succeeded != nil:
+			v.Splits.Done++
+		case s.failed:
+			v.Splits.Failed++
+		case s.current != nil:
+			v.Splits.Live++
+		default:
+			v.Splits.Waiting++
+		}
+	}
+	v.Splits.Total = len(x.splits)
+	for _, t := range x.attempts() {
+		if t.State == jobs.AttemptUnknown && !t.Superseded {
+			v.Unknown++
+		}
+		if len(t.Preferred) > 0 && t.State != jobs.AttemptNotStarted {
+			v.Splits.Placed++
+			if t.Locality == jobs.LocalReplica {
+				v.Splits.Local++
+			}
+		}
+	}
+	if x.rec.State.Final() {
+		done := map[[2]int]bool{}
+		for _, t := range x.rec.Attempts {
+			at := [2]int{t.Stage, t.Split}
+			done[at] = done[at] || t.State == jobs.AttemptSucceeded
+		}
+		for _, ok := range done {
+			v.Splits.Total++
+			if ok {
+				v.Splits.Done++
+			}
+		}
+	}
+	return v
+}
+
+// RunView is a run with its attempts, and why each waiting split waits.
+func (c *Core) RunView(id jobs.RunID) (jobs.RunView, error) {
+	x, ok := c.runs[id]
+	if !ok {
+		return jobs.RunView{}, &jobs.Error{
+			Code: jobs.NotFound, Op: "show", Subject: "run " + string(id), Message: "there is no such run, or history has forgotten it",
+			Hint: "tidemill run list shows them",
+		}
+	}
+	v := c.runSummary(x)
+	for _, t := range x.attempts() {
+		tv := jobs.TaskView{Task: t, Placement: placement(&t)}
+		if live, ok := c.tasks[t.ID]; ok && live.progress != nil {
+			p := *live.progress
+			tv.Progress = &p
+		}
+		v.Tasks = append(v.Tasks, tv)
+	}
+	if x.rec.State == jobs.RunPending {
+		v.Waiting = append(v.Waiting, jobs.WaitingSplit{Since: x.rec.Created, Reasons: c.pendingReasons(x)})
+	}
+	for _, s := range x.splits {
+		if s.waiting || (s.current != nil && s.current.rec.State == jobs.AttemptUnknown) {
+			v.Waiting = append(v.Waiting, jobs.WaitingSplit{
+				Stage: s.def.Stage, Split: s.def.Number, Since: s.since, Preferred: s.def.Hosts, Reasons: c.Reasons(s),
+			})
+		}
+	}
+	return v, nil
+}
+
+func placement(t *jobs.Task) string {
+	text := fmt.Sprintf("offer %s of %s, level %s, waited %s", t.Offer, t.Host, t.Locality, t.Waited)
+	if len(t.Preferred) > 0 {
+		text += ", preferred " + strings.Join(t.Preferred, ", ")
+	}
+	return text
+}
+
+// pendingReasons says why a run has not started.
+func (c *Core) pendingReasons(x *run) []jobs.Refusal {
+	if x.job.held != "" {
+		return []jobs.Refusal{{Code: "held", Message: x.job.held}}
+	}
+	return []jobs.Refusal{{Code: "overlap", Message: "run " + string(x.job.live[0].rec.ID) + " of the job is under way"}}
+}
+
+// Reasons says why a split is not running.
+func (c *Core) Reasons(s *split) []jobs.Refusal {
+	one := func(code, format string, args ...any) []jobs.Refusal {
+		return []jobs.Refusal{{Code: code, Message: fmt.Sprintf(format, args...)}}
+	}
+	switch {
+	case s.current != nil && s.current.rec.State == jobs.AttemptUnknown:
+		at, policy := c.giveUpAt(s.current)
+		if policy == jobs.UnknownWait {
+			return one("unknown", "nobody can know how attempt %d went: %s; on_unknown is wait", s.current.rec.Attempt, s.current.rec.Message)
+		}
+		r := one("unknown", "nobody can know yet how attempt %d went: %s", s.current.rec.Attempt, s.current.rec.Message)
+		r[0].Until = at
+		return r
+	case s.since.IsZero():
+		r := one("backoff", "backing off: %s", s.backoff)
+		r[0].Until = s.notBefore
+		return r
+	case c.stream == 0:
+		return one("no_master", "not subscribed with a Mesos master")
+	}
+	if r, never := c.neverFits(s); never {
+		return append(r, s.refusals...)
+	}
+	if len(s.refusals) == 0 {
+		last := "never"
+		if !c.lastOffer.IsZero() {
+			last = c.lastOffer.UTC().Format(time.RFC3339)
+		}
+		return one("no_offers", "no offer has come since it waits (the last came %s)", last)
+	}
+	return slices.Clone(s.refusals)
+}
+
+// neverFits says whether no agent ever offered enough of some resource.
+func (c *Core) neverFits(s *split) ([]jobs.Refusal, bool) {
+	if len(c.agents) == 0 {
+		return nil, false
+	}
+	t := c.waitingTask(s)
+	need := t.Need.Add(t.Executor.Resources)
+	var best []string
+	for _, a := range c.agents {
+		lack := need.Short(a.largest)
+		if len(lack) == 0 {
+			return nil, false
+		}
+		if best == nil || len(lack) < len(best) {
+			best = lack
+		}
+	}
+	return []jobs.Refusal{{
+		Code: "never_fits", Message: "no agent seen so far has ever offered enough: " + strings.Join(best, ", "), Count: len(c.agents),
+	}}, true
+}
+
+// Status is the scheduler's own state; the loop adds what it knows.
+func (c *Core) Status() jobs.Status {
+	s := jobs.Status{
+		Framework: c.meta.Framework, Master: c.master, Subscribed: c.stream != 0, LastOffer: c.lastOffer,
+		WaitingTasks: len(c.ready), Launches: c.launches, Schedulers: slices.Clone(c.schedulers),
+	}
+	for _, j := range c.jobs {
+		if j.declared() {
+			s.Jobs++
+			s.LiveRuns += len(j.live)
+		}
+	}
+	for _, t := range c.tasks {
+		switch {
+		case t.live():
+			s.LiveTasks++
+		case t.rec.State == jobs.AttemptUnknown && !t.rec.Superseded:
+			s.UnknownTasks++
+		}
+	}
+	for _, where := range slices.Sorted(maps.Keys(c.problems)) {
+		s.Problems = append(s.Problems, where+": "+c.problems[where])
+	}
+	return s
+}
+
+// TaskView finds an attempt, live or in a run's record.
+func (c *Core) TaskView(id jobs.TaskID) (jobs.Task, error) {
+	if t, ok := c.tasks[id]; ok {
+		return t.rec, nil
+	}
+	if parts, err := jobs.ParseTaskID(id); err == nil {
+		if x, ok := c.runs[parts.Run]; ok {
+			for _, t := range x.rec.Attempts {
+				if t.ID == id {
+					return t, nil
+				}
+			}
+		}
+	}
+	return jobs.Task{}, &jobs.Error{Code: jobs.NotFound, Op: "show", Subject: "task " + string(id), Message: "there is no such task, or history has forgotten it"}
+}
+
+// Authorize checks a task's token; only a live attempt is given connections.
+func (c *Core) Authorize(id jobs.TaskID, token string) bool {
+	t, ok := c.tasks[id]
+	return ok && !t.rec.State.Final() && equalTokens(token, c.taskToken(id))
+}
