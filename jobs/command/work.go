@@ -49,6 +49,9 @@ func (k *Kind) Work(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (jo
 	if !filepath.IsAbs(cmd.Dir) {
 		cmd.Dir = filepath.Join(rt.Sandbox(), s.Dir)
 	}
+	if _, err := os.Stat(cmd.Dir); err != nil {
+		return jobs.Result{ExitCode: 127}, fmt.Errorf("enter the command's directory: %w", err)
+	}
 	last := &lastLines{}
 	p, err := k.family.start(cmd, "TIDEMILL_TASK="+string(a.Task), rt.Stdout(), io.MultiWriter(last, rt.Stderr()))
 	if err != nil {
