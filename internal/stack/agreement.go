@@ -18,23 +18,19 @@ const agreementPoll = 50 * time.Millisecond
 // and has the same schema. Call it before and after a change of the schema: a driver asks one
 // node only, and believes it too early.
 func AwaitAgreement(ctx context.Context, addresses []string) error {
-	sessions := make([]*gocql.Session, 0, len(addresses))
+	nodes := make([]node, len(addresses))
+	for i, address := range addresses {
+		nodes[i].address = address
+	}
 	defer func() {
-		for _, session := range sessions {
-			session.Close()
+		for _, n := range nodes {
+			n.close()
 		}
 	}()
-	for _, address := range addresses {
-		session, err := sessionTo(address)
-		if err != nil {
-			return fmt.Errorf("wait for Cassandra's nodes to agree: %w", err)
-		}
-		sessions = append(sessions, session)
-	}
 	ticker := time.NewTicker(agreementPoll)
 	defer ticker.Stop()
 	for {
-		err := agree(ctx, sessions)
+		err := agree(ctx, nodes)
 		if err == nil {
 			return nil
 		}
@@ -72,26 +68,51 @@ func sessionTo(address string) (*gocql.Session, error) {
 	return session, nil
 }
 
-// agree reports how the nodes differ, or nil.
-func agree(ctx context.Context, sessions []*gocql.Session) error {
-	var first gocql.UUID
-	for i, session := range sessions {
-		var peers int
-		var schema gocql.UUID
-		err := errors.Join(
-			session.Query("SELECT count(*) FROM system.peers_v2").WithContext(ctx).Scan(&peers),
-			session.Query("SELECT schema_version FROM system.local").WithContext(ctx).Scan(&schema))
-		if err != nil {
-			return fmt.Errorf("ask node %d: %w", i+1, err)
+// node is one of those that are to agree; it is connected to when it first answers.
+type node struct {
+	address string
+	session *gocql.Session
+}
+
+func (n *node) close() {
+	if n.session != nil {
+		n.session.Close()
+	}
+}
+
+// view is how many others the node knows, and its schema.
+func (n *node) view(ctx context.Context) (peers int, schema gocql.UUID, err error) {
+	if n.session == nil {
+		if n.session, err = sessionTo(n.address); err != nil {
+			return 0, schema, err
 		}
-		if peers != len(sessions)-1 {
-			return fmt.Errorf("node %d knows %d of %d others", i+1, peers, len(sessions)-1)
+	}
+	err = errors.Join(
+		n.session.Query("SELECT count(*) FROM system.peers_v2").WithContext(ctx).Scan(&peers),
+		n.session.Query("SELECT schema_version FROM system.local").WithContext(ctx).Scan(&schema))
+	if err != nil {
+		return 0, schema, fmt.Errorf("ask Cassandra at %s: %w", n.address, err)
+	}
+	return peers, schema, nil
+}
+
+// agree reports how the nodes differ, or nil.
+func agree(ctx context.Context, nodes []node) error {
+	var first gocql.UUID
+	for i := range nodes {
+		n := &nodes[i]
+		peers, schema, err := n.view(ctx)
+		if err != nil {
+			return err
+		}
+		if peers != len(nodes)-1 {
+			return fmt.Errorf("%s knows %d of %d others", n.address, peers, len(nodes)-1)
 		}
 		if i == 0 {
 			first = schema
 		}
 		if schema != first {
-			return fmt.Errorf("node %d has schema %s, node 1 has %s", i+1, schema, first)
+			return fmt.Errorf("%s has schema %s, %s has %s", n.address, schema, nodes[0].address, first)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"errors"
 	"os/exec"
 	"runtime"
 	"sync"
@@ -17,6 +18,7 @@ import (
 // thread, and thereby what is left of the children.
 type nursery struct {
 	births chan birth
+	quit   chan struct{}
 	closed chan struct{}
 	once   sync.Once
 }
@@ -27,7 +29,7 @@ type birth struct {
 }
 
 func newNursery() *nursery {
-	n := &nursery{births: make(chan birth), closed: make(chan struct{})}
+	n := &nursery{births: make(chan birth), quit: make(chan struct{}), closed: make(chan struct{})}
 	go n.attend()
 	return n
 }
@@ -39,21 +41,33 @@ func (n *nursery) attend() {
 	// A JVM that root runs would lock all its memory, half as much again as it needs. Others may
 	// not lock, nor drop, anything: nothing is lost when this fails.
 	_ = unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_IPC_LOCK, 0, 0, 0)
-	for b := range n.births {
-		b.result <- b.cmd.Start()
+	for {
+		select {
+		case b := <-n.births:
+			b.result <- b.cmd.Start()
+		case <-n.quit:
+			return
+		}
 	}
 }
 
 // start starts cmd in a process group of its own, so that Ctrl-C reaches us alone and we end the
-// servers in order. It must not be called after close.
+// servers in order.
 func (n *nursery) start(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	b := birth{cmd: cmd, result: make(chan error, 1)}
-	n.births <- b
-	return <-b.result
+	select {
+	case n.births <- b:
+		return <-b.result
+	case <-n.closed:
+		return errStopped
+	}
 }
 
+// errStopped says that a server was to be started after its stack was stopped.
+var errStopped = errors.New("the stack was stopped: start another")
+
 func (n *nursery) close() {
-	n.once.Do(func() { close(n.births) })
+	n.once.Do(func() { close(n.quit) })
 	<-n.closed
 }

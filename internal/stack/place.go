@@ -36,7 +36,7 @@ type PortTakenError struct {
 }
 
 func (e *PortTakenError) Error() string {
-	return fmt.Sprintf("start %s: port %d on %s is taken by another program: `ss -ltnp 'sport = :%d'` names it; end it, or choose another port",
+	return fmt.Sprintf("start %s: port %d on %s is taken by another program: `ss -ltnp 'sport = :%d'` names it; end it, or choose another port (tidemill stack up has --zk-port, --kafka-port, --cassandra-port and --s3-port)",
 		e.Server, e.Port, e.Host, e.Port)
 }
 

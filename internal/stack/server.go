@@ -40,10 +40,12 @@ type Server struct {
 	recipe  recipe
 	nursery *nursery
 	log     zerolog.Logger
+	timeout time.Duration
 
-	// change is held while the process is started or stopped, so that these exclude one another.
-	change  sync.Mutex
-	mu      sync.Mutex
+	// restart is held by Restart, so that there is one life at a time. Kill and Stop do not wait
+	// for it: a server may be killed while it starts.
+	restart sync.Mutex
+	mu      sync.Mutex // guards current
 	current *process
 }
 
@@ -78,24 +80,20 @@ func (s *Server) life() *process {
 
 // Kill ends the server by SIGKILL and returns when it is gone.
 func (s *Server) Kill() error {
-	s.change.Lock()
-	defer s.change.Unlock()
 	return s.end(syscall.SIGKILL)
 }
 
 // Stop ends the server in good order, or by SIGKILL when that takes too long, and returns when it
 // is gone.
 func (s *Server) Stop() error {
-	s.change.Lock()
-	defer s.change.Unlock()
 	return s.end(syscall.SIGTERM)
 }
 
 // Restart starts the server again over the same data, at the same address, and returns when it
 // answers. A server that still runs is stopped first.
 func (s *Server) Restart(ctx context.Context) error {
-	s.change.Lock()
-	defer s.change.Unlock()
+	s.restart.Lock()
+	defer s.restart.Unlock()
 	if err := s.end(syscall.SIGTERM); err != nil {
 		return err
 	}
@@ -103,8 +101,10 @@ func (s *Server) Restart(ctx context.Context) error {
 }
 
 // start begins a life and waits until the server is ready or dead. The server is left running
-// when ctx ends first: Stop ends it.
+// when that takes too long, or ctx ends first: Stop ends it.
 func (s *Server) start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, fmt.Errorf("not within %s", s.timeout))
+	defer cancel()
 	began := time.Now()
 	if err := s.launch(); err != nil {
 		return fmt.Errorf("start %s: %w", s.recipe.name, err)

@@ -35,7 +35,8 @@ type Options struct {
 	Dir string `json:"dir"`
 	// Cache keeps the servers' programs; empty means $TIDEMILL_CACHE or the user's cache directory.
 	Cache string `json:"cache"`
-	// StartTimeout bounds the wait for all servers, downloads not included; zero means 3 minutes.
+	// StartTimeout bounds the wait for each server, downloads not included, and for Cassandra's nodes
+	// to agree; zero means 3 minutes.
 	StartTimeout time.Duration `json:"start_timeout"`
 	// PeriodicCommitLog doubles Cassandra's write rate and loses rows acknowledged within the last
 	// 10 s when all replicas are killed.
@@ -136,11 +137,15 @@ func (s *Stack) run(ctx context.Context, o Options, programs programs) error {
 	if err != nil {
 		return fmt.Errorf("configure the servers: %w", err)
 	}
+	timeout := o.StartTimeout
+	if timeout == 0 {
+		timeout = defaultStartTimeout
+	}
 	for _, r := range recipes {
-		s.servers = append(s.servers, &Server{recipe: r, nursery: s.nursery, log: o.Log})
+		s.servers = append(s.servers, &Server{recipe: r, nursery: s.nursery, log: o.Log, timeout: timeout})
 	}
 	s.addresses = addressesOf(at, o)
-	return s.launch(ctx, o)
+	return s.launch(ctx, o, timeout)
 }
 
 // openDir finds the data directory and refuses one that holds the data of another stack.
@@ -161,13 +166,7 @@ func (s *Stack) openDir(o Options) error {
 	return claim(dir, o)
 }
 
-func (s *Stack) launch(ctx context.Context, o Options) error {
-	timeout := o.StartTimeout
-	if timeout == 0 {
-		timeout = defaultStartTimeout
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not within %s", timeout))
-	defer cancel()
+func (s *Stack) launch(ctx context.Context, o Options, timeout time.Duration) error {
 	say := o.sayer()
 	err := each(ctx, s.servers, func(ctx context.Context, server *Server) error {
 		began := time.Now()
@@ -180,6 +179,8 @@ func (s *Stack) launch(ctx context.Context, o Options) error {
 	if err != nil || len(o.Cassandra) == 0 {
 		return err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not within %s", timeout))
+	defer cancel()
 	return AwaitAgreement(ctx, s.addresses.Cassandra)
 }
 

@@ -429,6 +429,38 @@ func TestDataOfAnotherStackIsRefused(t *testing.T) {
 	}
 }
 
+func TestAServerCannotBeRestartedAfterItsStackWasStopped(t *testing.T) {
+	// A directory of its own, which Stop keeps.
+	s := start(t, stack.Options{S3: true, Dir: t.TempDir()})
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Server("s3").Restart(t.Context()); err == nil || !strings.Contains(err.Error(), "stopped") {
+		t.Errorf("got %v, want an error saying that the stack was stopped", err)
+	}
+}
+
+func TestAServerMayBeKilledWhileItStarts(t *testing.T) {
+	s := start(t, stack.Options{Kafka: true})
+	kafka := s.Server("kafka")
+	first := kafka.Pid()
+	restarted := make(chan error, 1)
+	go func() { restarted <- kafka.Restart(t.Context()) }()
+	eventually(t, "the new life", func() error {
+		if kafka.Pid() == first {
+			return errors.New("still the first life")
+		}
+		return nil
+	})
+	if err := kafka.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-restarted; err == nil || !strings.Contains(err.Error(), "ended before it was ready") {
+		t.Errorf("restart: got %v, want an error saying that it ended", err)
+	}
+	crash(t, kafka)
+}
+
 func TestOptionsAreValidated(t *testing.T) {
 	for name, o := range map[string]stack.Options{
 		"nothing":       {},
