@@ -88,22 +88,48 @@ func Decode(src Source) ([]Document, Errors) {
 }
 
 func decodeJob(file string, n *yaml.Node) (Document, Errors) {
-	r := reader{lines: map[string]int{}}
-	doc := Document{File: file, lines: r.lines}
-	v, ok := r.value(n, reflect.TypeFor[jobs.Job](), "", 0)
+	doc := Document{File: file, lines: map[string]int{}}
+	found := decodeNode(n, &doc.Job, doc.lines)
+	return doc, doc.Locate(found.Err())
+}
+
+// decodeNode reads a node into what v points to, as far as it is right.
+func decodeNode(n *yaml.Node, v any, lines map[string]int) jobs.FieldErrors {
+	r := reader{lines: lines}
+	t := reflect.TypeOf(v).Elem()
+	value, ok := r.value(n, t, "", 0)
 	if !ok && len(r.errs) == 0 {
-		r.addf(n, "", "expected a job, found %s", describe(n))
+		r.addf(n, "", "expected a mapping, found %s", describe(n))
 	}
 	if ok {
-		raw, err := json.Marshal(v)
+		raw, err := json.Marshal(value)
 		if err == nil {
-			err = json.Unmarshal(raw, &doc.Job)
+			err = json.Unmarshal(raw, v)
 		}
 		if err != nil {
 			r.addf(n, "", "%v", err)
 		}
 	}
-	return doc, doc.Locate(r.errs.Err())
+	return r.errs
+}
+
+// DecodeValue reads the only document of a source into what v points to, by
+// its JSON names and as strictly as a job. A source without any leaves v as it is.
+func DecodeValue(src Source, v any) error {
+	roots, err := parse(src)
+	doc := Document{File: src.Name, lines: map[string]int{}}
+	switch {
+	case err != nil:
+		return doc.Locate(err)
+	case len(roots) > 1:
+		return doc.Locate(jobs.FieldError{Line: roots[1].Line, Message: "only one document is expected"})
+	case len(roots) == 0:
+		return nil
+	}
+	if found := decodeNode(roots[0], v, doc.lines); len(found) > 0 {
+		return doc.Locate(found)
+	}
+	return nil
 }
 
 // Locate says where in the file the findings of err are.
@@ -141,10 +167,10 @@ func DecodeAll(sources []Source) ([]Document, Errors) {
 	return docs, errs
 }
 
-// Check finds what else is wrong with documents that are to be applied
+// validate finds what else is wrong with documents that are to be applied
 // together, and gives the jobs with their defaults filled in. Parents that
 // are in none of them may be known to the scheduler and are taken as given.
-func Check(docs []Document, kinds *jobs.Registry) ([]jobs.Job, Errors) {
+func validate(docs []Document, kinds *jobs.Registry) ([]jobs.Job, Errors) {
 	var errs Errors
 	list := make([]jobs.Job, 0, len(docs))
 	first := map[jobs.Name]Document{}
@@ -181,11 +207,10 @@ func cycles(list []jobs.Job, docs map[jobs.Name]Document) Errors {
 	return errs
 }
 
-// Load decodes and checks: the jobs of all sources with their defaults, or
-// everything that is wrong with them, sorted by file and line.
-func Load(sources []Source, kinds *jobs.Registry) ([]jobs.Job, error) {
-	docs, errs := DecodeAll(sources)
-	list, more := Check(docs, kinds)
+// Check checks decoded documents and adds what it finds to what decoding
+// found; a field that could not be read is not called missing as well.
+func Check(docs []Document, errs Errors, kinds *jobs.Registry) ([]jobs.Job, Errors) {
+	list, more := validate(docs, kinds)
 	type place struct {
 		file, field string
 		line        int
@@ -194,11 +219,19 @@ func Load(sources []Source, kinds *jobs.Registry) ([]jobs.Job, error) {
 	for _, e := range errs {
 		said[place{e.File, e.Field, e.Line}] = true
 	}
-	for _, e := range more { // a field that cannot be read is not missing as well
+	for _, e := range more {
 		if !said[place{e.File, e.Field, e.Line}] {
 			errs = append(errs, e)
 		}
 	}
+	return list, errs
+}
+
+// Load decodes and checks: the jobs of all sources with their defaults, or
+// everything that is wrong with them, sorted by file and line.
+func Load(sources []Source, kinds *jobs.Registry) ([]jobs.Job, error) {
+	docs, errs := DecodeAll(sources)
+	list, errs := Check(docs, errs, kinds)
 	if len(errs) == 0 {
 		return list, nil
 	}

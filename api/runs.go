@@ -1,0 +1,76 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"tidemill/internal/rest"
+	"tidemill/jobs"
+)
+
+type runPath struct {
+	ID string `path:"id" maxLength:"300" doc:"The run's id."`
+}
+
+type runQuery struct {
+	Job   string `query:"job" maxLength:"100" doc:"Only runs of this job."`
+	State string `query:"state" enum:"pending,planning,running,succeeded,failed,skipped,upstream_failed,cancelled"`
+	Live  bool   `query:"live" doc:"Only runs that have not ended."`
+	page
+}
+
+type runStart struct {
+	jobPath
+	Body *rest.RunBody
+}
+
+type runStarted struct {
+	Location string `header:"Location"`
+	Body     jobs.Run
+}
+
+type runKill struct {
+	runPath
+	Body *rest.KillBody
+}
+
+func (s *Server) runOperations(api huma.API) {
+	start := operation(http.MethodPost, "/v1/jobs/{name}/runs", "startRun", "Run a job now.")
+	start.DefaultStatus = http.StatusCreated
+	huma.Register(api, start, answer(s.startRun))
+	register(api, http.MethodGet, "/v1/runs", "listRuns", "List runs, newest first.",
+		func(ctx context.Context, in *runQuery) (*body[rest.RunPage], error) {
+			list, total, err := s.Scheduler.Runs(ctx, jobs.RunQuery{Job: jobs.Name(in.Job), State: jobs.RunState(in.State),
+				Live: in.Live, Limit: in.Limit, Offset: in.Offset})
+			return bodyOf(rest.RunPage{Runs: append([]jobs.RunView{}, list...), Total: total}, err)
+		})
+	register(api, http.MethodGet, "/v1/runs/{id}", "showRun", "Show a run, where its tasks are and why, and why the rest waits.",
+		func(ctx context.Context, in *runPath) (*body[jobs.RunView], error) {
+			return bodyOf(s.Scheduler.Run(ctx, jobs.RunID(in.ID)))
+		})
+	kill := operation(http.MethodPost, "/v1/runs/{id}/kill", "killRun", "Kill a run: its tasks are ended, and it becomes cancelled.")
+	kill.DefaultStatus = http.StatusAccepted
+	huma.Register(api, kill, answer(func(ctx context.Context, in *runKill) (*struct{}, error) {
+		reason := "killed by hand"
+		if in.Body != nil && in.Body.Reason != "" {
+			reason += ": " + in.Body.Reason
+		}
+		return nil, s.Scheduler.KillRun(ctx, jobs.RunID(in.ID), reason)
+	}))
+}
+
+func (s *Server) startRun(ctx context.Context, in *runStart) (*runStarted, error) {
+	request := jobs.RunRequest{Job: jobs.Name(in.Name)}
+	if b := in.Body; b != nil {
+		request.RequestID, request.Arguments, request.Nominal = b.RequestID, b.Arguments, b.Nominal
+		request.Interval, request.Children = b.Interval, b.Children
+	}
+	run, err := s.Scheduler.StartRun(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	return &runStarted{Location: "/v1/runs/" + url.PathEscape(string(run.ID)), Body: run}, nil
+}

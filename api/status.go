@@ -1,0 +1,110 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+
+	"tidemill/internal/rest"
+	"tidemill/jobs"
+)
+
+// heartbeat keeps an event stream's way open, and finds out that its reader is gone.
+const heartbeat = 15 * time.Second
+
+func (s *Server) statusOperations(api huma.API) {
+	register(api, http.MethodGet, "/v1/status", "showStatus", "Show who leads, the master, and what needs attention.",
+		func(ctx context.Context, _ *struct{}) (*body[jobs.Status], error) {
+			return bodyOf(s.Scheduler.Status(ctx))
+		})
+	events := operation(http.MethodGet, "/v1/events", "watch", "Stream what changes, as server-sent events.")
+	events.Responses = map[string]*huma.Response{"200": {
+		Description: "One event a change; its data is a Notice.",
+		Content: map[string]*huma.MediaType{rest.EventStream: {
+			Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[jobs.Notice](), true, ""),
+		}},
+	}}
+	huma.Register(api, events, s.watch)
+}
+
+func (s *Server) watch(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	notices, err := s.Scheduler.Watch(ctx)
+	if err != nil {
+		cancel()
+		return nil, rest.FromError(err)
+	}
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		defer cancel()
+		hc.SetHeader("Content-Type", rest.EventStream)
+		hc.SetHeader("Cache-Control", "no-store")
+		hc.SetStatus(http.StatusOK)
+		s.sendNotices(hc, notices)
+	}}, nil
+}
+
+// sendNotices writes events until the channel closes (the reader was too
+// slow, or the scheduler stopped leading) or the reader goes.
+func (s *Server) sendNotices(hc huma.Context, notices <-chan jobs.Notice) {
+	out := s.stream(hc)
+	defer out.close()
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	alive := out.write([]byte("retry: 1000\n\n"))
+	for alive {
+		select {
+		case n, ok := <-notices:
+			if !ok {
+				return
+			}
+			data, err := json.Marshal(n)
+			if err != nil {
+				s.Log.Error().Err(err).Msg("notice cannot be written")
+				return
+			}
+			alive = out.write(fmt.Appendf(nil, "id: %d\nevent: %s\ndata: %s\n\n", n.Sequence, n.Type, data))
+		case <-beat.C:
+			alive = out.write([]byte(":\n\n"))
+		case <-out.ended():
+			return
+		}
+	}
+}
+
+// stream is an answer without end, written part by part.
+type stream struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	context.Context
+	close func()
+}
+
+// stream opens one; it ends with its reader, or with the server.
+func (s *Server) stream(hc huma.Context) *stream {
+	_, w := humachi.Unwrap(hc)
+	ctx, cancel := context.WithCancel(hc.Context())
+	stop := context.AfterFunc(s.done, cancel)
+	s.requests.streams.Inc()
+	return &stream{w: w, control: http.NewResponseController(w), Context: ctx, close: func() {
+		s.requests.streams.Dec()
+		stop()
+		cancel()
+	}}
+}
+
+func (s *stream) ended() <-chan struct{} { return s.Done() }
+
+// write sends a part at once; each has its own time limit.
+func (s *stream) write(part []byte) bool {
+	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // a writer without deadlines needs none
+	if _, err := s.w.Write(part); err != nil {
+		return false
+	}
+	return s.control.Flush() == nil
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"github.com/rs/zerolog"
+)
+
+// commandLine is the tree of commands. Each command is a struct with a Run
+// method, which may take any of what run binds: the context, *globals,
+// console and zerolog.Logger.
+type commandLine struct {
+	globals
+
+	Job     jobCmd     `cmd:"" help:"Validate, apply, list, show, run, pause, resume and delete jobs."`
+	Run     runCmd     `cmd:"" help:"List, show and kill runs, and read their logs."`
+	Doctor  doctorCmd  `cmd:"" help:"Check this machine and the addresses for what Tidemill needs."`
+	Config  configCmd  `cmd:"" help:"Show the scheduler's effective configuration."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// globals are the flags of every command.
+type globals struct {
+	API       string `help:"Address of the scheduler's API." default:"http://127.0.0.1:8470" env:"TIDEMILL_API" placeholder:"URL"`
+	Output    string `short:"o" help:"How to print results: table, json or yaml." enum:"table,json,yaml" default:"table"`
+	TokenFile string `help:"File that holds the API's bearer token." type:"path" env:"TIDEMILL_TOKEN_FILE" placeholder:"FILE"`
+	LogLevel  string `help:"Least level to log: debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"TIDEMILL_LOG_LEVEL"`
+	LogFormat string `help:"How to log: console or json." enum:"console,json" default:"console" env:"TIDEMILL_LOG_FORMAT"`
+}
+
+// console is where a command reads and writes.
+type console struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+// The exit codes. "job run --wait" exits with the code of the task instead.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2 // wrong flags, or a document that cannot be applied
+	exitUnreachable = 3 // no server, or none that leads
+)
+
+// exitError ends the program with a code of its own; a nil Err prints nothing.
+type exitError struct {
+	Code int
+	Err  error
+}
+
+func (e *exitError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit code %d", e.Code)
+	}
+	return e.Err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.Err }
+
+// run parses the arguments, runs the command and gives the exit code. The
+// first interrupt ends ctx; the second ends the process.
+func run(ctx context.Context, args []string, c console) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+
+	var cli commandLine
+	exited := -1
+	parser, err := kong.New(&cli,
+		kong.Name("tidemill"),
+		kong.Description("An Apache Mesos framework for ingest, rollup and restore jobs beside Cassandra."),
+		kong.UsageOnError(),
+		kong.Writers(c.Out, c.Err),
+		kong.Exit(func(code int) { exited = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	if err != nil {
+		return report(c, err)
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 { // --help
+		return exited
+	}
+	if err != nil {
+		return report(c, &exitError{Code: exitUsage, Err: fmt.Errorf("%w; see %q", err, "tidemill --help")})
+	}
+	return report(c, parsed.Run(&cli.globals, c, cli.logger(c.Err)))
+}
+
+func (g *globals) logger(w io.Writer) zerolog.Logger {
+	if g.LogFormat == "console" {
+		w = zerolog.ConsoleWriter{Out: w, TimeFormat: "15:04:05.000", NoColor: os.Getenv("NO_COLOR") != ""}
+	}
+	level, err := zerolog.ParseLevel(g.LogLevel)
+	if err != nil { // kong checked it
+		level = zerolog.InfoLevel
+	}
+	return zerolog.New(w).Level(level).With().Timestamp().Logger()
+}
+
+// report prints what went wrong and gives its exit code.
+func report(c console, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	var exit *exitError
+	if !errors.As(err, &exit) {
+		exit = &exitError{Code: exitCode(err), Err: err}
+	}
+	if exit.Err != nil {
+		fmt.Fprintf(c.Err, "tidemill: %s\n", explain(exit.Err))
+	}
+	return exit.Code
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"tidemill/internal/client"
+	"tidemill/jobs"
+)
+
+type runCmd struct {
+	List runList `cmd:"" help:"List runs, newest first."`
+	Show runShow `cmd:"" help:"Show a run: where its tasks are and why, and why the rest waits."`
+	Logs runLogs `cmd:"" help:"Print what a run's tasks, or one task, wrote."`
+	Kill runKill `cmd:"" help:"Kill runs."`
+}
+
+type runList struct {
+	Job    string `placeholder:"NAME" help:"Only runs of this job."`
+	State  string `placeholder:"STATE" help:"Only runs in this state: pending, planning, running, succeeded, failed, skipped, upstream_failed, cancelled."`
+	Live   bool   `help:"Only runs that have not ended."`
+	Limit  int    `default:"50" help:"At most so many (1 to 1000)."`
+	Offset int    `default:"0" help:"Leave out the first so many."`
+}
+
+// Run lists runs.
+func (c *runList) Run(ctx context.Context, g *globals, out console) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	list, total, err := api.Runs(ctx, jobs.RunQuery{Job: jobs.Name(c.Job), State: jobs.RunState(c.State),
+		Live: c.Live, Limit: c.Limit, Offset: c.Offset})
+	if err != nil {
+		return err
+	}
+	err = g.print(out, list, func(w io.Writer) { runRows(w, list) })
+	if rest := total - c.Offset - len(list); err == nil && rest > 0 {
+		fmt.Fprintf(out.Err, "%d more; go on with --offset %d\n", rest, c.Offset+len(list))
+	}
+	return err
+}
+
+func runRows(w io.Writer, list []jobs.RunView) {
+	row(w, "RUN", "STATE", "TRIGGER", "SPLITS", "LOCAL", "STARTED", "TOOK", "REASON")
+	for _, r := range list {
+		row(w, r.ID, r.State, r.Trigger, progressOf(r.Splits), localShare(r.Splits), ago(r.Started), took(r.Started, r.Ended), r.Reason)
+	}
+}
+
+type runShow struct {
+	ID string `arg:"" help:"The run's id."`
+}
+
+// Run shows one run.
+func (c *runShow) Run(ctx context.Context, g *globals, out console) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	v, err := api.Run(ctx, jobs.RunID(c.ID))
+	if err != nil {
+		return err
+	}
+	return g.print(out, v, func(w io.Writer) { describeRun(w, v) })
+}
+
+func describeRun(w io.Writer, v jobs.RunView) {
+	runRows(w, []jobs.RunView{v})
+	if len(v.Tasks) > 0 {
+		fmt.Fprintln(w)
+		row(w, "TASK", "STATE", "HOST", "LOCALITY", "TOOK", "PLACEMENT", "SAID")
+		for _, t := range v.Tasks {
+			row(w, t.ID, t.State, t.Host, t.Locality, took(t.Started, t.Ended), t.Placement, taskWord(t))
+		}
+	}
+	if len(v.Waiting) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	row(w, "WAITING SPLIT", "SINCE", "PREFERS", "BECAUSE")
+	for _, s := range v.Waiting {
+		reasons := make([]string, len(s.Reasons))
+		for i, r := range s.Reasons {
+			reasons[i] = r.Message
+		}
+		row(w, fmt.Sprintf("%d.%d", s.Stage, s.Split), ago(s.Since), strings.Join(s.Preferred, ","), strings.Join(reasons, "; "))
+	}
+}
+
+// taskWord is the last that a task said of itself.
+func taskWord(t jobs.TaskView) string {
+	if p := t.Progress; p != nil && !t.State.Final() {
+		text := fmt.Sprintf("%d", p.Done)
+		if p.Total > 0 {
+			text += fmt.Sprintf(" of %d", p.Total)
+		}
+		return strings.TrimSpace(text + " " + p.Unit + " " + p.Note)
+	}
+	if t.ExitCode != nil && *t.ExitCode != 0 {
+		return fmt.Sprintf("exit code %d: %s", *t.ExitCode, t.Message)
+	}
+	return t.Message
+}
+
+type runLogs struct {
+	ID     string `arg:"" help:"The id of a run or of a task."`
+	Follow bool   `short:"f" help:"Print what comes until the task has ended."`
+	Stderr bool   `help:"What was written to stderr instead of stdout."`
+}
+
+// Run prints logs: of the one task that there is or was named, or of all of a
+// run's under headings.
+func (c *runLogs) Run(ctx context.Context, g *globals, out console) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	tasks, err := c.tasks(ctx, api)
+	if err != nil {
+		return err
+	}
+	stream := jobs.StdoutFile
+	if c.Stderr {
+		stream = jobs.StderrFile
+	}
+	if c.Follow {
+		return followLogs(ctx, api, tasks, stream, out.Out)
+	}
+	for _, t := range tasks {
+		if len(tasks) > 1 {
+			fmt.Fprintf(out.Out, "==> %s <==\n", t)
+		}
+		if err := printLog(ctx, api, t, stream, out.Out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func followLogs(ctx context.Context, api *client.Client, tasks []jobs.TaskID, stream string, to io.Writer) error {
+	if len(tasks) > 1 {
+		return &exitError{Code: exitUsage, Err: fmt.Errorf("the run has %d tasks and only one can be followed; name it: %s, …", len(tasks), tasks[0])}
+	}
+	err := api.Follow(ctx, tasks[0], stream, 0, to)
+	if errors.Is(err, context.Canceled) { // the user has seen enough
+		return nil
+	}
+	return err
+}
+
+// tasks are those meant by the id; those of a run that has none yet are waited for.
+func (c *runLogs) tasks(ctx context.Context, api *client.Client) ([]jobs.TaskID, error) {
+	ticker := time.NewTicker(waitEvery)
+	defer ticker.Stop()
+	for {
+		v, err := api.Run(ctx, jobs.RunID(c.ID))
+		if err != nil {
+			code, _ := jobs.CodeOf(err)
+			if _, bad := jobs.ParseTaskID(jobs.TaskID(c.ID)); bad == nil && code == jobs.NotFound {
+				return []jobs.TaskID{jobs.TaskID(c.ID)}, nil
+			}
+			return nil, err
+		}
+		var ids []jobs.TaskID
+		for _, t := range attempts(v) {
+			ids = append(ids, t.ID)
+		}
+		if c.Follow { // the attempt that is or was last, not those it replaced
+			ids = ids[max(0, len(ids)-max(1, v.Splits.Live)):]
+		}
+		if len(ids) > 0 {
+			return ids, nil
+		}
+		if !c.Follow || v.State.Final() {
+			return nil, fmt.Errorf("run %s has no task%s (\"tidemill run show %s\" says why)", v.ID, because(v.Reason), v.ID)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// printLog copies what there is now, part by part.
+func printLog(ctx context.Context, api *client.Client, task jobs.TaskID, stream string, to io.Writer) error {
+	for offset := int64(0); ; {
+		chunk, err := api.Log(ctx, task, stream, offset, 256<<10)
+		if err != nil {
+			return err
+		}
+		if _, err := to.Write(chunk.Data); err != nil {
+			return fmt.Errorf("print the log: %w", err)
+		}
+		offset += int64(len(chunk.Data))
+		if len(chunk.Data) == 0 || offset >= chunk.Size {
+			return nil
+		}
+	}
+}
+
+type runKill struct {
+	ID     []string `arg:"" help:"The runs' ids."`
+	Reason string   `placeholder:"TEXT" help:"Why, for the record."`
+}
+
+// Run kills the runs.
+func (c *runKill) Run(ctx context.Context, g *globals, out console) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	for _, id := range c.ID {
+		if err := api.KillRun(ctx, jobs.RunID(id), c.Reason); err != nil {
+			return err
+		}
+		fmt.Fprintf(out.Err, "%s is being killed\n", id)
+	}
+	return nil
+}

@@ -1,0 +1,241 @@
+// Package client speaks the REST API of a scheduler for the command line and
+// for executors.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"tidemill/internal/rest"
+	"tidemill/jobs"
+)
+
+// Client asks one scheduler, which hands on to the leader what only that
+// one answers. Its methods answer as the scheduler's own do, with the same errors.
+type Client struct {
+	base  *url.URL
+	token string
+	http  *http.Client
+}
+
+// maxAnswer bounds what is read of an answer: a page of jobs or runs.
+const maxAnswer = 64 << 20
+
+// UnreachableError says that no scheduler answered at all.
+type UnreachableError struct {
+	URL string
+	Err error
+}
+
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("no scheduler answers at %s: %v (start one with \"tidemill local\", or name another with --api or TIDEMILL_API)", e.URL, e.Err)
+}
+
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// New makes a client for a base URL like http://127.0.0.1:8470.
+func New(base, token string) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, &jobs.Error{Code: jobs.Invalid, Op: "connect", Subject: strconv.Quote(base),
+			Message: "not an address of the API", Hint: "write it like http://127.0.0.1:8470"}
+	}
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		ResponseHeaderTimeout: 60 * time.Second,
+		IdleConnTimeout:       30 * time.Second,
+	}
+	return &Client{base: u, token: token, http: &http.Client{Transport: transport}}, nil
+}
+
+// Close frees the connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Apply creates or replaces jobs, all of them or none.
+func (c *Client) Apply(ctx context.Context, list []jobs.Job) ([]jobs.Job, error) {
+	var out rest.Applied
+	err := c.call(ctx, http.MethodPost, c.at("v1", "jobs"), list, &out)
+	return out.Jobs, err
+}
+
+// Delete removes a job.
+func (c *Client) Delete(ctx context.Context, name jobs.Name) error {
+	return c.call(ctx, http.MethodDelete, c.at("v1", "jobs", string(name)), nil, nil)
+}
+
+// SetPaused pauses or resumes a job.
+func (c *Client) SetPaused(ctx context.Context, name jobs.Name, paused bool) (j jobs.Job, err error) {
+	verb := "resume"
+	if paused {
+		verb = "pause"
+	}
+	err = c.call(ctx, http.MethodPost, c.at("v1", "jobs", string(name), verb), nil, &j)
+	return j, err
+}
+
+// Job shows one job.
+func (c *Client) Job(ctx context.Context, name jobs.Name) (v jobs.JobView, err error) {
+	err = c.call(ctx, http.MethodGet, c.at("v1", "jobs", string(name)), nil, &v)
+	return v, err
+}
+
+// Jobs lists jobs by name.
+func (c *Client) Jobs(ctx context.Context, q jobs.JobQuery) ([]jobs.JobView, int, error) {
+	values := paging(q.Limit, q.Offset)
+	set(values, "search", q.Search)
+	set(values, "kind", q.Kind)
+	var page rest.JobPage
+	err := c.call(ctx, http.MethodGet, withQuery(c.at("v1", "jobs"), values), nil, &page)
+	return page.Jobs, page.Total, err
+}
+
+// StartRun runs a job now.
+func (c *Client) StartRun(ctx context.Context, r jobs.RunRequest) (run jobs.Run, err error) {
+	body := rest.RunBody{RequestID: r.RequestID, Arguments: r.Arguments, Nominal: r.Nominal, Interval: r.Interval, Children: r.Children}
+	err = c.call(ctx, http.MethodPost, c.at("v1", "jobs", string(r.Job), "runs"), body, &run)
+	return run, err
+}
+
+// Runs lists runs, newest first.
+func (c *Client) Runs(ctx context.Context, q jobs.RunQuery) ([]jobs.RunView, int, error) {
+	values := paging(q.Limit, q.Offset)
+	set(values, "job", string(q.Job))
+	set(values, "state", string(q.State))
+	if q.Live {
+		values.Set("live", "true")
+	}
+	var page rest.RunPage
+	err := c.call(ctx, http.MethodGet, withQuery(c.at("v1", "runs"), values), nil, &page)
+	return page.Runs, page.Total, err
+}
+
+// Run shows one run with its tasks.
+func (c *Client) Run(ctx context.Context, id jobs.RunID) (v jobs.RunView, err error) {
+	err = c.call(ctx, http.MethodGet, c.at("v1", "runs", string(id)), nil, &v)
+	return v, err
+}
+
+// KillRun ends a run.
+func (c *Client) KillRun(ctx context.Context, id jobs.RunID, reason string) error {
+	return c.call(ctx, http.MethodPost, c.at("v1", "runs", string(id), "kill"), rest.KillBody{Reason: reason}, nil)
+}
+
+// Connections fetches what a task's work may reach, with the task's own token.
+func (c *Client) Connections(ctx context.Context, task jobs.TaskID, token string) (out jobs.Connections, err error) {
+	own := Client{base: c.base, token: token, http: c.http}
+	err = own.call(ctx, http.MethodGet, c.at("v1", "tasks", string(task), "connections"), nil, &out)
+	return out, err
+}
+
+// Status shows who leads, and what needs attention.
+func (c *Client) Status(ctx context.Context) (s jobs.Status, err error) {
+	err = c.call(ctx, http.MethodGet, c.at("v1", "status"), nil, &s)
+	return s, err
+}
+
+func (c *Client) at(parts ...string) *url.URL {
+	for i, p := range parts {
+		parts[i] = url.PathEscape(p)
+	}
+	return c.base.JoinPath(parts...)
+}
+
+func withQuery(u *url.URL, values url.Values) *url.URL {
+	u.RawQuery = values.Encode()
+	return u
+}
+
+func paging(limit, offset int) url.Values {
+	values := url.Values{}
+	if limit > 0 {
+		values.Set("limit", strconv.Itoa(limit))
+	}
+	if offset > 0 {
+		values.Set("offset", strconv.Itoa(offset))
+	}
+	return values
+}
+
+func set(values url.Values, name, value string) {
+	if value != "" {
+		values.Set(name, value)
+	}
+}
+
+// call sends in as JSON and reads the answer into out, where they are not nil.
+func (c *Client) call(ctx context.Context, method string, u *url.URL, in, out any) error {
+	var sent []byte
+	if in != nil {
+		var err error
+		if sent, err = json.Marshal(in); err != nil {
+			return fmt.Errorf("%s %s: %w", method, u.Path, err)
+		}
+	}
+	res, err := c.send(ctx, method, u, sent)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(out); err != nil {
+		return fmt.Errorf("read the answer of %s %s: %w", method, u, err)
+	}
+	return nil
+}
+
+// send gives a successful response; any other becomes its error.
+func (c *Client) send(ctx context.Context, method string, u *url.URL, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, u, err)
+	}
+	if len(body) > 0 {
+		req.Header.Set("Content-Type", rest.JSON)
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		var inner *url.Error
+		if errors.As(err, &inner) {
+			err = inner.Err
+		}
+		return nil, &UnreachableError{URL: c.base.String(), Err: err}
+	}
+	if res.StatusCode < 300 {
+		return res, nil
+	}
+	defer res.Body.Close()
+	return nil, c.problem(res)
+}
+
+func (c *Client) problem(res *http.Response) error {
+	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return &UnreachableError{URL: c.base.String(), Err: err}
+	}
+	var p rest.Problem
+	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")) // none: not a problem
+	if media != rest.ProblemJSON || json.Unmarshal(text, &p) != nil {
+		return fmt.Errorf("%s answered %s: %s (is that a scheduler's API?)", c.base, res.Status, strings.TrimSpace(string(text[:min(len(text), 200)])))
+	}
+	return p.Err()
+}

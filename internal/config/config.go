@@ -1,0 +1,222 @@
+// Package config is the scheduler's configuration: defaults, under a YAML
+// file, under environment and flags.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"tidemill/internal/jobfile"
+	"tidemill/jobs"
+)
+
+// Options is all that a scheduler is told. Its JSON names are those of the file.
+type Options struct {
+	Listen    string `json:"listen"`              // host:port of the API
+	Advertise string `json:"advertise,omitempty"` // base URL for others; from Listen where empty
+	TokenFile string `json:"token_file,omitempty"`
+
+	ZK     string `json:"zk,omitempty"`     // host:port,…/path of the schedulers' own state
+	Master string `json:"master,omitempty"` // host:port or zk://…/mesos
+
+	Framework   Framework `json:"framework"`
+	ArtifactURL string    `json:"artifact_url,omitempty"` // base URL, or a path on the agents; from Advertise where empty
+
+	Connections jobs.Connections `json:"connections,omitzero"`
+}
+
+// Framework is how the scheduler registers with Mesos.
+type Framework struct {
+	Name            string        `json:"name"`
+	User            string        `json:"user,omitempty"` // tasks run as; the agents' own where empty
+	Role            string        `json:"role"`
+	Principal       string        `json:"principal,omitempty"`
+	SecretFile      string        `json:"secret_file,omitempty"`
+	FailoverTimeout jobs.Duration `json:"failover_timeout"`
+}
+
+// Default is what holds where nothing is said.
+func Default() Options {
+	return Options{
+		Listen:    "127.0.0.1:8470",
+		Framework: Framework{Name: "tidemill", Role: "*", FailoverTimeout: jobs.Duration(7 * 24 * time.Hour)},
+	}
+}
+
+// Flags are the flags and environment variables of a scheduler, for a command
+// to embed. What is not given is left to the file, and then to the defaults.
+type Flags struct {
+	Config string `type:"existingfile" env:"TIDEMILL_CONFIG" placeholder:"FILE" help:"YAML file with the configuration."`
+
+	Listen    string `env:"TIDEMILL_LISTEN" placeholder:"HOST:PORT" help:"Where the API listens (default 127.0.0.1:8470)."`
+	Advertise string `env:"TIDEMILL_ADVERTISE" placeholder:"URL" help:"Where others reach this scheduler."`
+
+	ZK     string `name:"zk" env:"TIDEMILL_ZK" placeholder:"HOST:PORT,.../PATH" help:"ZooKeeper that holds jobs and runs."`
+	Master string `env:"TIDEMILL_MASTER" placeholder:"ADDRESS" help:"The Mesos master: host:port, or zk://host:port,.../mesos."`
+
+	FrameworkName   string        `placeholder:"NAME" env:"TIDEMILL_FRAMEWORK_NAME" help:"Name to register with Mesos under (default tidemill)."`
+	User            string        `placeholder:"USER" env:"TIDEMILL_USER" help:"User on the agents that tasks run as."`
+	Role            string        `placeholder:"ROLE" env:"TIDEMILL_ROLE" help:"Mesos role (default *)."`
+	Principal       string        `placeholder:"NAME" env:"TIDEMILL_PRINCIPAL" help:"Mesos principal."`
+	SecretFile      string        `type:"path" placeholder:"FILE" env:"TIDEMILL_SECRET_FILE" help:"File with the principal's secret."`
+	FailoverTimeout time.Duration `placeholder:"DURATION" env:"TIDEMILL_FAILOVER_TIMEOUT" help:"How long Mesos keeps the tasks while no scheduler leads (default 168h)."`
+	ArtifactURL     string        `placeholder:"URL" env:"TIDEMILL_ARTIFACT_URL" help:"Where agents fetch this program: a base URL that names no leader, or a path on the agents."`
+
+	Kafka       []string `env:"TIDEMILL_KAFKA" placeholder:"HOST:PORT,..." help:"Brokers of the Kafka connection \"default\"."`
+	Cassandra   []string `env:"TIDEMILL_CASSANDRA" placeholder:"HOST[:PORT],..." help:"Nodes of the Cassandra connection \"default\"."`
+	CassandraDC string   `name:"cassandra-dc" env:"TIDEMILL_CASSANDRA_DC" placeholder:"NAME" help:"Data centre that the connection \"default\" talks to."`
+	S3          string   `name:"s3" env:"TIDEMILL_S3" placeholder:"URL" help:"S3 connection \"default\", as http://KEY:SECRET@host:port?region=NAME."`
+}
+
+// Options puts defaults, file and flags together. The token file is a flag
+// that other commands have too, so it is handed in.
+func (f Flags) Options(tokenFile string) (Options, error) {
+	o := Default()
+	if f.Config != "" {
+		if err := o.readFile(f.Config); err != nil {
+			return o, err
+		}
+	}
+	for field, given := range map[*string]string{
+		&o.Listen: f.Listen, &o.Advertise: f.Advertise, &o.TokenFile: tokenFile, &o.ZK: f.ZK, &o.Master: f.Master,
+		&o.Framework.Name: f.FrameworkName, &o.Framework.User: f.User, &o.Framework.Role: f.Role,
+		&o.Framework.Principal: f.Principal, &o.Framework.SecretFile: f.SecretFile, &o.ArtifactURL: f.ArtifactURL,
+	} {
+		if given != "" {
+			*field = given
+		}
+	}
+	if f.FailoverTimeout != 0 {
+		o.Framework.FailoverTimeout = jobs.Duration(f.FailoverTimeout)
+	}
+	if err := f.connect(&o.Connections); err != nil {
+		return o, err
+	}
+	return o, o.check()
+}
+
+func (o *Options) readFile(name string) error {
+	sources, err := jobfile.Read(name, nil)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", errors.Unwrap(err))
+	}
+	if err := jobfile.DecodeValue(sources[0], o); err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	return nil
+}
+
+// connect sets the connections "default" that flags name.
+func (f Flags) connect(c *jobs.Connections) error {
+	if len(f.Kafka) > 0 {
+		put(&c.Kafka, jobs.KafkaConnection{Brokers: f.Kafka})
+	}
+	if len(f.Cassandra) > 0 || f.CassandraDC != "" {
+		to := c.Cassandra[jobs.DefaultConnection] // credentials come from the file
+		if len(f.Cassandra) > 0 {
+			to.Hosts = f.Cassandra
+		}
+		if f.CassandraDC != "" {
+			to.DC = f.CassandraDC
+		}
+		put(&c.Cassandra, to)
+	}
+	if f.S3 != "" {
+		to, err := parseS3(f.S3)
+		if err != nil {
+			return err
+		}
+		put(&c.S3, to)
+	}
+	return nil
+}
+
+func put[T any](connections *map[string]T, c T) {
+	if *connections == nil {
+		*connections = map[string]T{}
+	}
+	(*connections)[jobs.DefaultConnection] = c
+}
+
+func parseS3(text string) (jobs.S3Connection, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		// The text is not shown: it may hold the secret.
+		return jobs.S3Connection{}, &jobs.Error{Code: jobs.Invalid, Op: "read --s3", Message: "not an S3 address",
+			Hint: "write it as http://KEY:SECRET@host:port?region=NAME"}
+	}
+	secret, _ := u.User.Password()
+	return jobs.S3Connection{Endpoint: u.Scheme + "://" + u.Host, Region: u.Query().Get("region"),
+		AccessKey: u.User.Username(), SecretKey: secret}, nil
+}
+
+func (o Options) check() error {
+	var e jobs.FieldErrors
+	for name, c := range o.Connections.Kafka {
+		if len(c.Brokers) == 0 {
+			e.Addf("connections.kafka."+name+".brokers", "names no broker")
+		}
+	}
+	for name, c := range o.Connections.Cassandra {
+		if len(c.Hosts) == 0 {
+			e.Addf("connections.cassandra."+name+".hosts", "names no host")
+		}
+	}
+	if o.Framework.FailoverTimeout < 0 {
+		e.Addf("framework.failover_timeout", "%s is negative", o.Framework.FailoverTimeout)
+	}
+	if err := e.Err(); err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	return nil
+}
+
+// masked stands for a secret that is set.
+const masked = "********"
+
+// Masked is a copy that can be shown.
+func (o Options) Masked() Options {
+	hide := func(s string) string {
+		if s == "" {
+			return ""
+		}
+		return masked
+	}
+	cassandra, s3 := map[string]jobs.CassandraConnection{}, map[string]jobs.S3Connection{}
+	for name, c := range o.Connections.Cassandra {
+		c.Password = hide(c.Password)
+		cassandra[name] = c
+	}
+	for name, c := range o.Connections.S3 {
+		c.SecretKey = hide(c.SecretKey)
+		s3[name] = c
+	}
+	o.Connections.Cassandra, o.Connections.S3 = cassandra, s3
+	return o
+}
+
+// Token reads the token from its file; none where there is no file.
+func Token(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return "", fmt.Errorf("read the token: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 4<<10))
+	token := strings.TrimSpace(string(data))
+	if err == nil && (token == "" || strings.ContainsAny(token, " \t\r\n")) {
+		err = errors.New("the file must hold one word; make one with: head -c 24 /dev/urandom | base64 > " + file)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the token in %s: %w", file, err)
+	}
+	return token, nil
+}

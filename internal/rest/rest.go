@@ -1,0 +1,182 @@
+// Package rest is what the API's server and its client must agree on: the
+// shapes of lists, the names of headers, and how an error becomes a problem
+// (RFC 9457) and an error again.
+package rest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"tidemill/jobs"
+)
+
+// The media types.
+const (
+	JSON        = "application/json"
+	YAML        = "application/yaml"
+	ProblemJSON = "application/problem+json"
+	Text        = "text/plain; charset=utf-8"
+	EventStream = "text/event-stream"
+)
+
+// The headers beyond HTTP's own.
+const (
+	// RequestID names a request in the answer and in the server's log.
+	RequestID = "X-Request-Id"
+	// Proxied marks a request that a scheduler handed on to the leader.
+	Proxied = "Tidemill-Proxied"
+	// LogOffset, LogSize and LogEnd describe the part of a log in the body.
+	LogOffset = "Tidemill-Log-Offset"
+	LogSize   = "Tidemill-Log-Size"
+	LogEnd    = "Tidemill-Log-End"
+)
+
+// Bounds that both sides keep.
+const (
+	MaxJobsBody = 1 << 20
+	MaxPage     = 1000 // jobs or runs in one answer
+	DefaultPage = 100
+	MaxLogChunk = 1 << 20
+)
+
+// JobPage is a page of jobs by name; Total counts all that were asked for.
+type JobPage struct {
+	Jobs  []jobs.JobView `json:"jobs"`
+	Total int            `json:"total"`
+}
+
+// RunPage is a page of runs, newest first.
+type RunPage struct {
+	Runs  []jobs.RunView `json:"runs"`
+	Total int            `json:"total"`
+}
+
+// Applied is what became of the jobs that were applied.
+type Applied struct {
+	Jobs []jobs.Job `json:"jobs"`
+}
+
+// Endpoints is where a service's instances listen.
+type Endpoints struct {
+	Endpoints []jobs.Endpoint `json:"endpoints"`
+}
+
+// RunBody is a RunRequest without the job, which the path names.
+type RunBody struct {
+	RequestID string        `json:"request_id,omitempty" maxLength:"200" doc:"Remembered for 24 h: asking again gives the same run."`
+	Arguments []string      `json:"arguments,omitempty" maxItems:"1000" doc:"Handed to the work as its arguments."`
+	Nominal   time.Time     `json:"nominal,omitzero" doc:"The instant that the run is for; now where it is absent."`
+	Interval  jobs.Interval `json:"interval,omitzero" doc:"The data that the run covers, where it matters to the kind."`
+	Children  bool          `json:"children,omitempty" doc:"Its success starts the jobs after it."`
+}
+
+// KillBody says why a run is killed.
+type KillBody struct {
+	Reason string `json:"reason,omitempty" maxLength:"500"`
+}
+
+// Problem is the body of every answer that is an error.
+type Problem struct {
+	Type      string            `json:"type,omitempty" doc:"about:blank where absent."`
+	Title     string            `json:"title" doc:"The HTTP status in words."`
+	Status    int               `json:"status"`
+	Code      jobs.Code         `json:"code,omitempty" enum:"invalid,not_found,conflict,unavailable"`
+	Detail    string            `json:"detail,omitempty" doc:"What went wrong, with what."`
+	Hint      string            `json:"hint,omitempty" doc:"What to do next."`
+	Errors    []jobs.FieldError `json:"errors,omitempty" doc:"Everything that is wrong with a document."`
+	RequestID string            `json:"request_id,omitempty"`
+}
+
+// NewProblem is a problem of that status, with the code that goes with it.
+func NewProblem(status int, detail, hint string) *Problem {
+	p := &Problem{Title: http.StatusText(status), Status: status, Detail: detail, Hint: hint}
+	switch status {
+	case http.StatusBadRequest:
+		p.Code = jobs.Invalid
+	case http.StatusNotFound:
+		p.Code = jobs.NotFound
+	case http.StatusConflict:
+		p.Code = jobs.Conflict
+	case http.StatusServiceUnavailable:
+		p.Code = jobs.Unavailable
+	}
+	return p
+}
+
+func statusOf(code jobs.Code) int {
+	switch code {
+	case jobs.Invalid:
+		return http.StatusBadRequest
+	case jobs.NotFound:
+		return http.StatusNotFound
+	case jobs.Conflict:
+		return http.StatusConflict
+	case jobs.Unavailable:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// FromError makes any error a problem.
+func FromError(err error) *Problem {
+	var p *Problem
+	if errors.As(err, &p) {
+		return p
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return NewProblem(http.StatusServiceUnavailable, err.Error(), "ask again; nothing may be assumed of what was asked for")
+	}
+	status := http.StatusInternalServerError
+	if code, ok := jobs.CodeOf(err); ok {
+		status = statusOf(code)
+	}
+	p = NewProblem(status, err.Error(), "")
+	var e *jobs.Error
+	if errors.As(err, &e) {
+		bare := *e
+		bare.Hint = ""
+		p.Detail, p.Hint = bare.Error(), e.Hint
+	}
+	var fields jobs.FieldErrors
+	if errors.As(err, &fields) {
+		p.Errors = fields
+	}
+	return p
+}
+
+// Err is the error that the problem was made of, as near as its text allows.
+func (p *Problem) Err() error {
+	e := &jobs.Error{Code: p.Code, Message: p.Detail, Hint: p.Hint}
+	if e.Message == "" {
+		e.Message = p.Title
+	}
+	if len(p.Errors) > 0 {
+		fields := jobs.FieldErrors(p.Errors)
+		e.Message = strings.TrimSuffix(strings.TrimSuffix(e.Message, fields.Error()), ": ")
+		e.Err = fields
+	}
+	return e
+}
+
+func (p *Problem) Error() string { return p.Detail }
+
+// GetStatus, ContentType and GetHeaders let the server's library write it.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType is the problem's media type, whatever was asked for.
+func (p *Problem) ContentType(string) string { return ProblemJSON }
+
+// GetHeaders says when to come back, and how to authenticate.
+func (p *Problem) GetHeaders() http.Header {
+	h := http.Header{}
+	switch p.Status {
+	case http.StatusServiceUnavailable:
+		h.Set("Retry-After", "1")
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", `Bearer realm="tidemill"`)
+	}
+	return h
+}
