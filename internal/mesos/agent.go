@@ -237,6 +237,9 @@ func (s *stream) Update(ctx context.Context, u executor.Update) error {
 
 // Message sends bytes to the scheduler, at most once.
 func (s *stream) Message(ctx context.Context, data []byte) error {
+	if data == nil {
+		data = []byte{} // the field is required
+	}
 	call := s.agent.call(wire.Call_MESSAGE)
 	call.Message = &wire.Call_Message{Data: data}
 	if err := s.agent.to.call(ctx, s.agent.calls, call); err != nil {

@@ -109,7 +109,7 @@ func (e *endpoint) call(ctx context.Context, over http.RoundTripper, m encoding.
 }
 
 // ask posts a message and decodes the answer's body, of at most limit bytes.
-func (e *endpoint) ask(ctx context.Context, over http.RoundTripper, m encoding.Marshaler, answer encoding.Unmarshaler, limit int64) error {
+func (e *endpoint) ask(ctx context.Context, over http.RoundTripper, m encoding.Marshaler, answer message, limit int64) error {
 	resp, err := e.post(ctx, over, m)
 	if err != nil {
 		return err

@@ -1,8 +1,6 @@
 package mesos
 
 import (
-	"encoding/json"
-	"fmt"
 	"math"
 	"time"
 
@@ -12,45 +10,6 @@ import (
 	"tidemill/jobs"
 	"tidemill/scheduler"
 )
-
-// decodeEvent reads an event, also one with names that are younger than the
-// generated types.
-func decodeEvent(codec Codec, frame []byte) (*wire.Event, error) {
-	e := &wire.Event{}
-	err := codec.decode(frame, e)
-	if err != nil && codec == JSON {
-		if plain, ok := withoutUnknown(frame); ok {
-			*e = wire.Event{}
-			err = codec.decode(plain, e)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("decode event %.200q: %w", frame, err)
-	}
-	return e, nil
-}
-
-// withoutUnknown takes the names that the generated JSON codec fails at out of
-// an event: an unknown event type or reason. Protobuf passes them as numbers.
-func withoutUnknown(frame []byte) ([]byte, bool) {
-	var event map[string]any
-	if json.Unmarshal(frame, &event) != nil {
-		return nil, false
-	}
-	if kind, _ := event["type"].(string); !known(wire.Event_Type_value, kind) {
-		return []byte(`{"type":"UNKNOWN"}`), true
-	}
-	update, _ := event["update"].(map[string]any)
-	status, _ := update["status"].(map[string]any)
-	if reason, ok := status["reason"].(string); !ok || known(mesos.TaskStatus_Reason_value, reason) {
-		return nil, false
-	}
-	delete(status, "reason")
-	plain, err := json.Marshal(event)
-	return plain, err == nil
-}
-
-func known(names map[string]int32, name string) bool { _, ok := names[name]; return ok }
 
 // events says in the scheduler's words what Mesos said. A subscription's own
 // and those that a framework without operations never needs are left out.

@@ -51,11 +51,11 @@ func (s *Scheduler) start(life context.Context, cancel context.CancelCauseFunc, 
 
 // decode makes events of a frame, and keeps what the calls will need of them.
 func (s *subscription) decode(ctx context.Context, frame []byte) ([]scheduler.Event, error) {
-	e, err := decodeEvent(s.to.codec, frame)
-	if err != nil {
+	e := &wire.Event{}
+	if err := s.to.codec.decode(frame, e); err != nil {
 		// The rest of the stream is good: one strange event must not end it,
 		// since it would come again with the next subscription.
-		s.log.Error().Err(err).Int("bytes", len(frame)).Msg("event left out")
+		s.log.Error().Err(err).Bytes("event", frame[:min(len(frame), 200)]).Msg("event left out")
 		return nil, nil
 	}
 	switch e.Type {
