@@ -1,0 +1,149 @@
+package zk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"tidemill/scheduler"
+)
+
+// inFlight is how many requests are under way at once where many are made.
+const inFlight = 64
+
+// Load reads all records, many at once, after a sync and a look whether the term is still ours.
+func (l *Leadership) Load(ctx context.Context, each func(scheduler.Record) error) error {
+	if err := l.take(ctx); err != nil {
+		return err
+	}
+	defer l.release()
+	if l.over() {
+		return scheduler.ErrFenced
+	}
+	if err := l.settle(ctx); err != nil {
+		return l.loading(err)
+	}
+	if err := l.list(ctx); err != nil {
+		return l.loading(err)
+	}
+	keys := make([]string, 0, len(l.known))
+	for key := range l.known {
+		keys = append(keys, key)
+	}
+	var one sync.Mutex // each is called by one at a time
+	var refused error
+	err := parallel(ctx, len(keys), func(i int) error {
+		value, err := l.client.value(ctx, keys[i])
+		if err != nil {
+			return err
+		}
+		one.Lock()
+		defer one.Unlock()
+		if refused == nil {
+			refused = each(scheduler.Record{Key: keys[i], Value: value})
+		}
+		return refused
+	})
+	if refused != nil {
+		return refused
+	}
+	return l.loading(err)
+}
+
+func (l *Leadership) loading(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case l.session.over():
+		l.end("the session expired")
+		return scheduler.ErrFenced
+	case errors.Is(err, scheduler.ErrFenced):
+		return err
+	}
+	return l.client.explain("load the records of", err)
+}
+
+// list finds out which records there are.
+func (l *Leadership) list(ctx context.Context) error {
+	c := l.client
+	if err := c.sync(ctx, c.records()); err != nil {
+		return err
+	}
+	known := map[string]struct{}{}
+	var one sync.Mutex
+	err := parallel(ctx, buckets, func(n int) error {
+		var names []string
+		err := c.retryHere(ctx, func() (err error) { names, _, err = c.conn.Children(c.bucket(n)); return err })
+		if err != nil {
+			return fmt.Errorf("list %s: %w", c.bucket(n), err)
+		}
+		one.Lock()
+		defer one.Unlock()
+		for _, name := range names {
+			key, err := unescape(name)
+			if err != nil {
+				return fmt.Errorf("%s/%s is no record of Tidemill's: %w", c.bucket(n), name, err)
+			}
+			known[key] = struct{}{}
+		}
+		return nil
+	})
+	if err == nil {
+		l.known = known
+	}
+	return err
+}
+
+func (c *Client) value(ctx context.Context, key string) ([]byte, error) {
+	var value []byte
+	err := c.retryHere(ctx, func() (err error) { value, _, err = c.conn.Get(c.record(key)); return err })
+	if err != nil {
+		return nil, fmt.Errorf("read record %q: %w", key, err)
+	}
+	if value == nil {
+		value = []byte{}
+	}
+	return value, nil
+}
+
+// retryHere is retry without a goroutine for each request: for many small ones, whose caller may
+// wait until the one under way is answered or its connection is given up.
+func (c *connection) retryHere(ctx context.Context, request func() error) error {
+	for {
+		err := request()
+		if !unanswered(err) || c.ctx.Err() != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// parallel calls work with 0 to n-1, a bounded number at once, until one fails or ctx ends, and
+// waits for those under way.
+func parallel(ctx context.Context, n int, work func(i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range min(n, inFlight) {
+		workers.Go(func() {
+			for i := range next {
+				if err := work(i); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	for i := 0; i < n && ctx.Err() == nil; i++ {
+		select {
+		case next <- i:
+		case <-ctx.Done():
+		}
+	}
+	close(next)
+	workers.Wait()
+	return context.Cause(ctx)
+}

@@ -1,0 +1,112 @@
+package zk
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	gozk "github.com/go-zookeeper/zk"
+)
+
+// termState is the data of the term's znode. That znode is the fence: each commit sets it with
+// the version it must have, so that what a former leader sent, however late it arrives, and what
+// the leader itself sent twice, is refused.
+type termState struct {
+	Term     int64  `json:"term"`
+	Sequence int64  `json:"sequence"` // of the last batch applied in this term
+	Owner    string `json:"owner"`    // base URL of the leader, for people who look
+}
+
+func (s termState) encode() ([]byte, error) { return json.Marshal(s) }
+
+// A znode's version has 31 bits, and beyond them it passes -1, which a server takes for "any".
+// A term that begins above versionLimit makes the znode anew; one that gets to maxVersion ends.
+const (
+	versionLimit = 1 << 30
+	maxVersion   = 1<<31 - 2
+)
+
+// readTerm reads the term as it is now, not as a server that lags remembers it.
+func (c *Client) readTerm(ctx context.Context) (termState, int32, error) {
+	if err := c.sync(ctx, c.term()); err != nil {
+		return termState{}, 0, err
+	}
+	var data []byte
+	var stat *gozk.Stat
+	err := c.retry(ctx, func() (err error) { data, stat, err = c.conn.Get(c.term()); return err })
+	if err != nil {
+		return termState{}, 0, fmt.Errorf("read the term: %w", err)
+	}
+	var s termState
+	if err := json.Unmarshal(data, &s); err != nil {
+		return s, 0, fmt.Errorf("read the term: %s holds %q: %w", c.term(), data, err)
+	}
+	return s, stat.Version, nil
+}
+
+// raise begins a new term, and gives the version of its znode. It does so only while the
+// candidate's znode stands: one that stalled and lost its session must not depose the next.
+func (c *Client) raise(ctx context.Context, s *session, candidate string) (termState, int32, error) {
+	for !s.over() {
+		state, version, err := c.readTerm(ctx)
+		if err != nil {
+			return state, 0, err
+		}
+		state = termState{Term: state.Term + 1, Owner: c.url}
+		ops, err := c.raising(state, version, candidate)
+		if err != nil {
+			return state, 0, err
+		}
+		results, err := c.multi(ctx, ops)
+		switch {
+		case err == nil:
+			if stat := results[len(results)-1].Stat; stat != nil {
+				return state, stat.Version, nil
+			}
+			return state, 0, nil // made anew
+		case ctx.Err() != nil:
+			return state, 0, ctx.Err()
+		case errors.Is(err, gozk.ErrNoNode):
+			return state, 0, errDisplaced
+		case !unanswered(err) && !errors.Is(err, gozk.ErrBadVersion):
+			return state, 0, fmt.Errorf("raise the term to %d: %w", state.Term, err)
+		}
+		// Raised by another, or nobody knows: a term that nobody uses does no harm.
+	}
+	return termState{}, 0, errDisplaced
+}
+
+func (c *Client) raising(state termState, version int32, candidate string) ([]any, error) {
+	data, err := state.encode()
+	if err != nil {
+		return nil, err
+	}
+	standing := &gozk.CheckVersionRequest{Path: c.candidate(candidate), Version: -1}
+	if version >= 0 && version < versionLimit {
+		return []any{standing, &gozk.SetDataRequest{Path: c.term(), Data: data, Version: version}}, nil
+	}
+	return []any{
+		standing,
+		&gozk.DeleteRequest{Path: c.term(), Version: version},
+		&gozk.CreateRequest{Path: c.term(), Data: data, Acl: c.acl},
+	}, nil
+}
+
+// multi applies all operations or none.
+func (c *Client) multi(ctx context.Context, ops []any) ([]gozk.MultiResponse, error) {
+	var results []gozk.MultiResponse
+	err := c.do(ctx, func() (err error) { results, err = c.conn.Multi(ops...); return err })
+	if err != nil && ctx.Err() != nil {
+		return nil, err // the request may still be running, and writing to results
+	}
+	return results, err
+}
+
+// skew is by how much this machine's clock is ahead of ZooKeeper's, which stamped a change that
+// was asked for at asked, in milliseconds.
+func skew(asked, answered time.Time, stamped int64) time.Duration {
+	middle := asked.Add(answered.Sub(asked) / 2)
+	return middle.Sub(time.UnixMilli(stamped))
+}
