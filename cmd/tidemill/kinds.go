@@ -2,12 +2,14 @@ package main
 
 import (
 	"tidemill/jobs"
+	"tidemill/jobs/command"
 	"tidemill/jobs/noop"
 )
 
 // kinds lists every kind of job that this program knows.
 func kinds() (*jobs.Registry, error) {
 	return jobs.NewRegistry(
+		command.New(),
 		noop.Kind{},
 	)
 }
