@@ -1,0 +1,240 @@
+package agent
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	apiagent "github.com/mesos/mesos-go/api/v1/lib/agent"
+
+	"tidemill/internal/mesoslocal/resources"
+	"tidemill/internal/mesoslocal/wire"
+)
+
+// Version is what the agent says it is.
+const Version = "1.12.0"
+
+// routes are served with and without the prefix /slave(1), as by Mesos.
+func (a *Agent) routes() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(path string, handler http.HandlerFunc) {
+		mux.HandleFunc(path, handler)
+		mux.HandleFunc("/slave(1)"+path, handler)
+	}
+	handle("/api/v1/executor", a.serveExecutor)
+	handle("/api/v1", a.whenRecovered(a.serveOperator))
+	handle("/state", a.whenRecovered(a.serveState))
+	handle("/containers", a.whenRecovered(a.serveContainers))
+	handle("/health", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	handle("/version", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, r, object{"version": Version}) })
+	mux.HandleFunc("/files/read", a.serveRead) // the former /files/read.json is gone from Mesos
+	mux.HandleFunc("/files/browse", a.serveBrowse)
+	mux.HandleFunc("/files/download", a.serveDownload)
+	mux.HandleFunc("/files/debug", a.serveFilesDebug)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		wire.Text(w, http.StatusNotFound, "404 Not Found.")
+	})
+	return mux
+}
+
+func (a *Agent) whenRecovered(handler http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		recovered := a.recovered
+		a.mu.Unlock()
+		if !recovered {
+			wire.Text(w, http.StatusServiceUnavailable, "Agent has not finished recovery")
+			return
+		}
+		handler(w, r)
+	}
+}
+
+type object = map[string]any
+
+func writeJSON(w http.ResponseWriter, r *http.Request, value any) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		wire.Text(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	if callback := r.URL.Query().Get("jsonp"); callback != "" {
+		w.Header().Set("Content-Type", "text/javascript")
+		fmt.Fprintf(w, "%s(%s);", callback, data)
+		return
+	}
+	w.Header().Set("Content-Type", wire.JSON)
+	_, _ = w.Write(data) // a client that went away needs no answer
+}
+
+func (a *Agent) serveState(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	frameworks := []any{}
+	for _, f := range a.frameworks {
+		executors := []any{}
+		for _, e := range f.executors {
+			executors = append(executors, executorObject(e))
+		}
+		completed := []any{}
+		for _, e := range a.completed {
+			if e.framework.id() == f.id() {
+				completed = append(completed, executorObject(e))
+			}
+		}
+		frameworks = append(frameworks, object{
+			"id": f.id(), "name": f.info.Name, "user": f.info.User, "failover_timeout": f.info.GetFailoverTimeout(),
+			"checkpoint": f.checkpoints(), "executors": executors, "completed_executors": completed,
+		})
+	}
+	state := object{
+		"version": Version, "id": a.id, "pid": "slave(1)@" + a.Addr(), "hostname": a.hostname(),
+		"start_time": wire.Unix(a.started), "resources": bundleObject(a.total), "attributes": attributesObject(a.attributes),
+		"frameworks": frameworks, "completed_frameworks": a.completedFrameworks(),
+		"flags": object{"work_dir": a.opts.WorkDir, "hostname": a.hostname()},
+	}
+	a.mu.Unlock()
+	writeJSON(w, r, state)
+}
+
+// completedFrameworks lists those of which only ended executors are left.
+func (a *Agent) completedFrameworks() []any {
+	byID := map[string][]any{}
+	infos := map[string]*framework{}
+	for _, e := range a.completed {
+		if id := e.framework.id(); a.frameworks[id] == nil {
+			byID[id] = append(byID[id], executorObject(e))
+			infos[id] = e.framework
+		}
+	}
+	list := []any{}
+	for id, executors := range byID {
+		list = append(list, object{
+			"id": id, "name": infos[id].info.Name, "user": infos[id].info.User,
+			"executors": []any{}, "completed_executors": executors,
+		})
+	}
+	return list
+}
+
+func executorObject(e *executor) object {
+	tasks, queued, done := []any{}, []any{}, []any{}
+	for _, t := range e.tasks {
+		if e.isQueued(t.id()) {
+			queued = append(queued, taskObject(e, t))
+		} else {
+			tasks = append(tasks, taskObject(e, t))
+		}
+	}
+	for _, t := range e.done {
+		done = append(done, taskObject(e, t))
+	}
+	return object{
+		"id": e.id(), "name": e.info.GetName(), "source": e.info.GetSource(), "container": e.container,
+		"directory": e.sandbox, "resources": bundleObject(resources.Of(e.info.Resources)),
+		"tasks": tasks, "queued_tasks": queued, "completed_tasks": done,
+	}
+}
+
+func taskObject(e *executor, t *task) object {
+	statuses := []any{}
+	for _, s := range t.statuses {
+		statuses = append(statuses, object{"state": s.State.String(), "timestamp": s.GetTimestamp()})
+	}
+	return object{
+		"id": t.id(), "name": t.info.Name, "framework_id": e.framework.id(), "executor_id": e.id(),
+		"slave_id": t.info.AgentID.Value, "state": t.state.String(),
+		"resources": bundleObject(resources.Of(t.info.Resources)), "statuses": statuses,
+	}
+}
+
+func (a *Agent) serveContainers(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	list := []any{}
+	for _, f := range a.frameworks {
+		for _, e := range f.executors {
+			if e.pid == 0 || e.phase == terminated {
+				continue
+			}
+			list = append(list, object{
+				"container_id": e.container, "executor_id": e.id(), "executor_name": e.info.GetName(),
+				"framework_id": f.id(), "source": e.info.GetSource(), "status": object{"executor_pid": e.pid},
+			})
+		}
+	}
+	a.mu.Unlock()
+	writeJSON(w, r, list)
+}
+
+func bundleObject(b resources.Bundle) object {
+	o := object{"cpus": 0.0, "mem": 0.0, "disk": 0.0, "gpus": 0.0}
+	for _, name := range b.Names() {
+		if ranges := b.Ranges(name); ranges != "" {
+			o[name] = ranges
+		} else {
+			o[name] = b.Scalar(name)
+		}
+	}
+	return o
+}
+
+func attributesObject(attributes []mesos.Attribute) object {
+	o := object{}
+	for _, attribute := range attributes {
+		switch {
+		case attribute.Scalar != nil:
+			o[attribute.Name] = attribute.Scalar.Value
+		case attribute.Ranges != nil:
+			o[attribute.Name] = resources.Of([]mesos.Resource{{Name: attribute.Name, Ranges: attribute.Ranges}}).Ranges(attribute.Name)
+		case attribute.Text != nil:
+			o[attribute.Name] = attribute.Text.Value
+		}
+	}
+	return o
+}
+
+// serveOperator answers the calls of the operator API that are supported.
+func (a *Agent) serveOperator(w http.ResponseWriter, r *http.Request) {
+	if !wire.RequireMethod(w, r, http.MethodPost) {
+		return
+	}
+	call := &apiagent.Call{}
+	body, fault := wire.ReadCall(r, call, "mesos.agent.Call_Type")
+	switch {
+	case fault != nil:
+	case !body.Typed:
+		fault = wire.Faultf(http.StatusBadRequest, "Failed to validate agent::Call: Expecting 'type' to be present")
+	case body.Accept == "":
+		fault = wire.NotAcceptable()
+	}
+	var response *apiagent.Response
+	if fault == nil {
+		response, fault = a.operate(call)
+	}
+	if fault != nil {
+		fault.Write(w)
+		return
+	}
+	data, err := wire.Encode(response, body.Accept)
+	if err != nil {
+		wire.Text(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", body.Accept)
+	_, _ = w.Write(data) // a client that went away needs no answer
+}
+
+func (a *Agent) operate(call *apiagent.Call) (*apiagent.Response, *wire.Fault) {
+	switch call.Type {
+	case apiagent.Call_GET_HEALTH:
+		return &apiagent.Response{Type: apiagent.Response_GET_HEALTH, GetHealth: &apiagent.Response_GetHealth{Healthy: true}}, nil
+	case apiagent.Call_GET_VERSION:
+		return &apiagent.Response{Type: apiagent.Response_GET_VERSION,
+			GetVersion: &apiagent.Response_GetVersion{VersionInfo: mesos.VersionInfo{Version: Version}}}, nil
+	case apiagent.Call_LIST_FILES:
+		return a.listFiles(call.ListFiles)
+	case apiagent.Call_READ_FILE:
+		return a.readFile(call.ReadFile)
+	}
+	return nil, wire.Faultf(http.StatusNotImplemented, "Operator call %s is not supported by the local Mesos", call.Type)
+}
