@@ -53,6 +53,9 @@ func (r *retention) over(young bool) bool {
 // sizeOf sums what an attempt left; what cannot be read counts nothing.
 func (s *storage) sizeOf(id jobs.TaskID) int64 {
 	var sum int64
+	if checkID(id) != nil {
+		return 0
+	}
 	_ = filepath.WalkDir(s.dir(id), func(_ string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return nil
@@ -69,7 +72,11 @@ func (s *storage) sizeOf(id jobs.TaskID) int64 {
 func (s *storage) clean(ids []jobs.TaskID) error {
 	var errs []error
 	for _, id := range ids {
-		errs = append(errs, os.RemoveAll(s.dir(id)))
+		err := checkID(id)
+		if err == nil {
+			err = os.RemoveAll(s.dir(id))
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

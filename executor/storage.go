@@ -44,14 +44,22 @@ func (s *storage) dir(id jobs.TaskID) string { return filepath.Join(s.root, jobs
 
 // create makes an attempt's directory. One that exists is another's work.
 func (s *storage) create(id jobs.TaskID) (string, error) {
-	if !filepath.IsLocal(string(id)) || filepath.Base(string(id)) != string(id) {
-		return "", fmt.Errorf("the task id %q is no name for a directory", id)
+	if err := checkID(id); err != nil {
+		return "", err
 	}
 	dir := s.dir(id)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make the attempt's directory: %w", err)
 	}
 	return dir, nil
+}
+
+// checkID refuses ids that would lead out of the sandbox.
+func checkID(id jobs.TaskID) error {
+	if !filepath.IsLocal(string(id)) || filepath.Base(string(id)) != string(id) || id == "." {
+		return fmt.Errorf("the task id %q is no name for a directory", id)
+	}
+	return nil
 }
 
 // serve stores what it finds in the queue until ctx ends, and says so by done.
@@ -91,7 +99,10 @@ func (s *storage) persist(ctx context.Context, batch []store) []stored {
 
 // persistOne tries a few times: a full disk may be cleared.
 func (s *storage) persistOne(ctx context.Context, e store) error {
-	var err error
+	err := checkID(e.task)
+	if err != nil {
+		return err
+	}
 	for try := 1; ; try++ {
 		if err = s.write(e); err == nil {
 			return nil
