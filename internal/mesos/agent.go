@@ -104,12 +104,11 @@ func (a *Agent) Subscribe(ctx context.Context, tasks []executor.Task, updates []
 	s := &stream{
 		feed: feed[executor.Event]{
 			events: make(chan executor.Event, feedDepth),
-			ended:  make(chan struct{}),
 			cancel: cancel,
 		},
 		agent: a,
 	}
-	go s.run(life, resp.Body, s.decode)
+	s.owned.Go(func() { s.run(life, resp.Body, s.decode) })
 	return s, nil
 }
 

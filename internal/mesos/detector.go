@@ -3,15 +3,16 @@ package mesos
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 )
 
-// Detector knows where the leading master is.
+// Detector knows where the leading master is; package zk's asks ZooKeeper.
 type Detector interface {
-	// Leader is a master's "host:port", the leading one's where that is
-	// known: a master that does not lead redirects to the one that does. It
-	// may wait for an election until ctx ends.
-	Leader(ctx context.Context) (addr string, err error)
+	// Leader is a master's "host:port", the leading one's where that is known:
+	// a master that does not lead redirects to the one that does. It is "" while
+	// none leads. changed is closed when the answer may be another; nil: never.
+	Leader() (addr string, changed <-chan struct{})
 }
 
 // Masters is a Detector over fixed addresses. Each is tried in turn, so that
@@ -25,9 +26,44 @@ type Masters struct {
 func NewMasters(addrs ...string) *Masters { return &Masters{addrs: addrs} }
 
 // Leader gives the next address.
-func (m *Masters) Leader(context.Context) (string, error) {
+func (m *Masters) Leader() (string, <-chan struct{}) {
 	if len(m.addrs) == 0 {
-		return "", errors.New("find the leading master: no master's address is given (set --master to host:port,… or zk://…/mesos)")
+		return "", nil
 	}
 	return m.addrs[int(m.tried.Add(1)-1)%len(m.addrs)], nil
+}
+
+// awaitLeader waits until a master leads.
+func awaitLeader(ctx context.Context, d Detector) (addr string, changed <-chan struct{}, err error) {
+	for {
+		addr, changed := d.Leader()
+		if addr != "" {
+			return addr, changed, nil
+		}
+		if changed == nil {
+			return "", nil, errors.New("find the leading master: no address is known (give the masters as host:port,… or zk://…/mesos)")
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", nil, fmt.Errorf("find the leading master: none leads: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// watchLeader ends what depends on a leader when another leads. A master that
+// lost its ZooKeeper, cut off or stalled, may hold its connections for long.
+func watchLeader(ctx context.Context, d Detector, addr string, changed <-chan struct{}, end context.CancelCauseFunc) {
+	for changed != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+		var leader string
+		if leader, changed = d.Leader(); leader != "" && leader != addr {
+			end(fmt.Errorf("master %s leads instead of %s", leader, addr))
+			return
+		}
+	}
 }

@@ -15,12 +15,11 @@ var errClosed = errors.New("closed")
 // feedDepth is how many events wait for a slow reader before the stream does.
 const feedDepth = 256
 
-// feed turns a subscription's stream into events, on a goroutine of its own
-// that Close waits for.
+// feed turns a subscription's stream into events.
 type feed[E any] struct {
 	events chan E
-	ended  chan struct{}
 	cancel context.CancelCauseFunc
+	owned  sync.WaitGroup // the goroutines that Close waits for
 
 	mu  sync.Mutex
 	err error // set before events is closed
@@ -33,7 +32,6 @@ type feed[E any] struct {
 // run reads body until it ends, decode refuses, or ctx does. ctx must be the
 // one of the request that brought the body, and cancel its.
 func (f *feed[E]) run(ctx context.Context, body io.ReadCloser, decode func([]byte) ([]E, error)) {
-	defer close(f.ended)
 	defer close(f.events)
 	defer f.cancel(errClosed)
 	defer body.Close()
@@ -99,5 +97,5 @@ func (f *feed[E]) Err() error {
 // Close ends the feed and waits for it. It is idempotent.
 func (f *feed[E]) Close() {
 	f.cancel(errClosed)
-	<-f.ended
+	f.owned.Wait()
 }

@@ -84,7 +84,7 @@ func NewScheduler(o Options) *Scheduler {
 // Subscribe opens a subscription at the leading master. ctx bounds the try,
 // not the subscription's life.
 func (s *Scheduler) Subscribe(ctx context.Context, frameworkID string) (scheduler.Subscription, error) {
-	addr, err := s.options.Masters.Leader(ctx)
+	addr, changed, err := awaitLeader(ctx, s.options.Masters)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,9 @@ func (s *Scheduler) Subscribe(ctx context.Context, frameworkID string) (schedule
 		cancel(err)
 		return nil, err
 	}
-	return s.start(life, cancel, to, resp), nil
+	sub := s.start(life, cancel, to, resp)
+	sub.owned.Go(func() { watchLeader(life, s.options.Masters, addr, changed, cancel) })
+	return sub, nil
 }
 
 // open posts SUBSCRIBE and follows redirects until a master takes it.

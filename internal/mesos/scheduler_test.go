@@ -284,18 +284,78 @@ func TestMastersAreTriedInTurn(t *testing.T) {
 	m := NewMasters("a:1", "b:2")
 	var got []string
 	for range 3 {
-		addr, err := m.Leader(t.Context())
-		if err != nil {
-			t.Fatal(err)
+		addr, changed, err := awaitLeader(t.Context(), m)
+		if err != nil || changed != nil {
+			t.Fatal(err, changed)
 		}
 		got = append(got, addr)
 	}
 	if diff := cmp.Diff([]string{"a:1", "b:2", "a:1"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if _, err := NewMasters().Leader(t.Context()); err == nil {
+	if _, _, err := awaitLeader(t.Context(), NewMasters()); err == nil {
 		t.Error("a leader out of no masters")
 	}
+}
+
+// elections is a Detector that the test moves.
+type elections struct {
+	mu      sync.Mutex
+	leader  string
+	changed chan struct{}
+}
+
+func (e *elections) Leader() (string, <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.leader, e.changed
+}
+
+func (e *elections) elect(leader string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.leader = leader
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+func TestAnotherLeaderEndsTheSubscription(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, in := streaming(refuseAll)
+		masters := &elections{changed: make(chan struct{})}
+		s.options.Masters = masters
+		late := time.AfterFunc(time.Minute, func() { masters.elect("127.0.0.1:1") })
+		defer late.Stop()
+		sub := subscribe(t, s, in) // waits for the election
+		masters.elect("")          // nobody leads now
+		masters.elect("127.0.0.1:1")
+		synctest.Wait()
+		if err := sub.Err(); err != nil {
+			t.Fatalf("ended though the same master leads: %v", err)
+		}
+		masters.elect("127.0.0.1:2")
+		if _, ok := <-sub.Events(); ok {
+			t.Fatal("an event out of nothing")
+		}
+		if err := sub.Err(); err == nil || !strings.Contains(err.Error(), "127.0.0.1:2 leads") {
+			t.Errorf("Err: %v", err)
+		}
+		if err := sub.Send(t.Context(), scheduler.Revive{}); err == nil {
+			t.Error("a call under an ended stream went out")
+		}
+		sub.Close()
+	})
+}
+
+func TestNobodyLeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewScheduler(Options{Masters: &elections{changed: make(chan struct{})}, Log: zerolog.Nop()})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := s.Subscribe(ctx, ""); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Subscribe: %v", err)
+		}
+	})
 }
 
 func FuzzFrames(f *testing.F) {
@@ -325,6 +385,7 @@ func FuzzDecode(f *testing.F) {
 		s, _ := streaming(refuseAll)
 		sub := &subscription{to: &endpoint{codec: JSON}, book: newBook(), log: zerolog.Nop(), acks: s.acks, framework: make(chan struct{})}
 		sub.to.url, _ = baseURL("127.0.0.1:1", schedulerPath, false)
-		_, _ = sub.decode(t.Context(), b) // must not panic, whatever comes
+		sub.life = t.Context()
+		_, _ = sub.decode(b) // must not panic, whatever comes
 	})
 }

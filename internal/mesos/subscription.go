@@ -3,6 +3,7 @@ package mesos
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -27,6 +28,7 @@ type subscription struct {
 	acks  http.RoundTripper
 	book  *book
 	log   zerolog.Logger
+	life  context.Context // ends with the stream
 
 	framework chan struct{} // closed when id is known
 	id        *mesos.FrameworkID
@@ -36,7 +38,6 @@ func (s *Scheduler) start(life context.Context, cancel context.CancelCauseFunc, 
 	sub := &subscription{
 		feed: feed[scheduler.Event]{
 			events: make(chan scheduler.Event, feedDepth),
-			ended:  make(chan struct{}),
 			cancel: cancel,
 			limit:  missedHeartbeats * defaultHeartbeat,
 		},
@@ -45,12 +46,13 @@ func (s *Scheduler) start(life context.Context, cancel context.CancelCauseFunc, 
 		log:       s.options.Log.With().Str("master", to.url.Host).Logger(),
 		framework: make(chan struct{}),
 	}
-	go sub.run(life, resp.Body, func(frame []byte) ([]scheduler.Event, error) { return sub.decode(life, frame) })
+	sub.life = life
+	sub.owned.Go(func() { sub.run(life, resp.Body, sub.decode) })
 	return sub
 }
 
 // decode makes events of a frame, and keeps what the calls will need of them.
-func (s *subscription) decode(ctx context.Context, frame []byte) ([]scheduler.Event, error) {
+func (s *subscription) decode(frame []byte) ([]scheduler.Event, error) {
 	e := &wire.Event{}
 	if err := s.to.codec.decode(frame, e); err != nil {
 		// The rest of the stream is good: one strange event must not end it,
@@ -60,7 +62,7 @@ func (s *subscription) decode(ctx context.Context, frame []byte) ([]scheduler.Ev
 	}
 	switch e.Type {
 	case wire.Event_SUBSCRIBED:
-		return s.subscribed(ctx, e.Subscribed)
+		return s.subscribed(e.Subscribed)
 	case wire.Event_OFFERS:
 		s.book.add(e.Offers.GetOffers())
 	case wire.Event_RESCIND:
@@ -71,7 +73,7 @@ func (s *subscription) decode(ctx context.Context, frame []byte) ([]scheduler.Ev
 	return events(e), nil
 }
 
-func (s *subscription) subscribed(ctx context.Context, e *wire.Event_Subscribed) ([]scheduler.Event, error) {
+func (s *subscription) subscribed(e *wire.Event_Subscribed) ([]scheduler.Event, error) {
 	if e.GetFrameworkID().GetValue() == "" {
 		return nil, errors.New("the master subscribed us without a framework id")
 	}
@@ -86,13 +88,13 @@ func (s *subscription) subscribed(ctx context.Context, e *wire.Event_Subscribed)
 		FrameworkID: e.FrameworkID.Value,
 		Master:      s.to.url.Host,
 		MasterID:    e.GetMasterInfo().GetID(),
-		MasterSince: s.since(ctx),
+		MasterSince: s.since(),
 	}}, nil
 }
 
 // since asks the master when it was elected; zero if it does not say.
-func (s *subscription) since(ctx context.Context) time.Time {
-	ctx, cancel := context.WithTimeout(ctx, sinceTimeout)
+func (s *subscription) since() time.Time {
+	ctx, cancel := context.WithTimeout(s.life, sinceTimeout)
 	defer cancel()
 	operator := *s.to
 	where := *s.to.url
@@ -111,10 +113,13 @@ func (s *subscription) since(ctx context.Context) time.Time {
 func (s *subscription) Send(ctx context.Context, c scheduler.Call) error {
 	select {
 	case <-s.framework:
-	case <-s.ended:
-		return errors.New("call: the subscription ended before it was confirmed")
+	case <-s.life.Done():
+		return fmt.Errorf("call: the subscription is over: %w", context.Cause(s.life))
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+	if s.life.Err() != nil { // known or not: nothing goes out under a stream that is over
+		return fmt.Errorf("call: the subscription is over: %w", context.Cause(s.life))
 	}
 	over := s.calls
 	if _, ok := c.(scheduler.Acknowledge); ok {
