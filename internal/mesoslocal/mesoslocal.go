@@ -42,17 +42,15 @@ func StartAgent(ctx context.Context, options AgentOptions) (*Agent, error) {
 // RunHelper runs one of the helper processes if the arguments (os.Args[1:]) ask for it,
 // and tells whether they did; then the process is to exit with the code.
 func RunHelper(args []string) (code int, asked bool) {
-	if len(args) == 0 {
+	if len(args) < 2 || args[0] != "mesos" {
 		return 0, false
 	}
 	var err error
 	switch {
-	case args[0] == agent.ContainerHelper && len(args) == 2:
-		err = container.Supervise(args[1])
-	case args[0] == agent.CommandHelper:
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		defer stop()
-		err = command.Run(ctx, os.Getenv)
+	case args[1] == agent.ContainerHelper && len(args) == 3:
+		err = SuperviseContainer(args[2])
+	case args[1] == agent.CommandHelper:
+		err = RunCommandExecutor(context.Background())
 	default:
 		return 0, false
 	}
@@ -61,4 +59,15 @@ func RunHelper(args []string) (code int, asked bool) {
 		return 1, true
 	}
 	return 0, true
+}
+
+// SuperviseContainer is the helper "mesos container SPEC": it ends the process itself,
+// as the executor ended, unless the container could not be started.
+func SuperviseContainer(spec string) error { return container.Supervise(spec) }
+
+// RunCommandExecutor is the helper "mesos command-executor".
+func RunCommandExecutor(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
+	defer stop()
+	return command.Run(ctx, os.Getenv)
 }

@@ -33,7 +33,8 @@ type Options struct {
 	Attributes string // Mesos's text form: rack:a;cassandra:dc1
 
 	// Helper is the argv prefix of the program that runs this module's helper processes:
-	// a container's supervisor and the command executor. Default: this program itself.
+	// a container's supervisor and the command executor. Default: this program itself,
+	// with the argument "mesos".
 	Helper []string
 	// Lifeline, if set, ends the executors when this process ends. Without it they hang
 	// on the line this process itself hangs on, if any.
@@ -80,7 +81,7 @@ func (o Options) withDefaults() (Options, error) {
 		if err != nil {
 			return o, fmt.Errorf("find this program: %w", err)
 		}
-		o.Helper = []string{self}
+		o.Helper = []string{self, "mesos"}
 	}
 	dir, err := filepath.Abs(o.WorkDir)
 	o.WorkDir = dir

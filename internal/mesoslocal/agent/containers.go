@@ -21,8 +21,8 @@ import (
 
 // Names of the helper processes, the first argument after Options.Helper.
 const (
-	ContainerHelper = "mesos-container"
-	CommandHelper   = "mesos-command-executor"
+	ContainerHelper = "container"
+	CommandHelper   = "command-executor"
 )
 
 // watchInterval is how often the agent looks whether containers have ended.
