@@ -103,6 +103,8 @@ func leafMessage(err error, n *yaml.Node, t reflect.Type) string {
 	switch {
 	case t == reflect.TypeFor[time.Time]():
 		return fmt.Sprintf("%s is no time; write it like 2026-01-31T12:00:00Z", describe(n))
+	case errors.As(err, &typeErr) && t == reflect.TypeFor[jobs.Duration]():
+		return fmt.Sprintf("expected a duration with its unit, like \"10s\" or \"15m\", found %s", describe(n))
 	case errors.As(err, &typeErr):
 		return fmt.Sprintf("expected %s, found %s", wanted(t), describe(n))
 	}

@@ -83,7 +83,7 @@ type Problem struct {
 	Type      string            `json:"type,omitempty" doc:"about:blank where absent."`
 	Title     string            `json:"title" doc:"The HTTP status in words."`
 	Status    int               `json:"status"`
-	Code      jobs.Code         `json:"code,omitempty" enum:"invalid,not_found,conflict,unavailable"`
+	Code      jobs.Code         `json:"code,omitempty" enum:"invalid,not_found,conflict,forbidden,unavailable"`
 	Detail    string            `json:"detail,omitempty" doc:"What went wrong, with what."`
 	Hint      string            `json:"hint,omitempty" doc:"What to do next."`
 	Errors    []jobs.FieldError `json:"errors,omitempty" doc:"Everything that is wrong with a document."`
@@ -98,6 +98,8 @@ func NewProblem(status int, detail, hint string) *Problem {
 		p.Code = jobs.Invalid
 	case http.StatusNotFound:
 		p.Code = jobs.NotFound
+	case http.StatusForbidden:
+		p.Code = jobs.Forbidden
 	case http.StatusConflict:
 		p.Code = jobs.Conflict
 	case http.StatusServiceUnavailable:
@@ -112,6 +114,8 @@ func statusOf(code jobs.Code) int {
 		return http.StatusBadRequest
 	case jobs.NotFound:
 		return http.StatusNotFound
+	case jobs.Forbidden:
+		return http.StatusForbidden
 	case jobs.Conflict:
 		return http.StatusConflict
 	case jobs.Unavailable:

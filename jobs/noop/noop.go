@@ -2,7 +2,6 @@
 package noop
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -102,13 +101,7 @@ func splits(n int) []jobs.Split {
 func decode(raw json.RawMessage) (Spec, error) {
 	var s Spec
 	var e jobs.FieldErrors
-	if len(raw) > 0 {
-		d := json.NewDecoder(bytes.NewReader(raw))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&s); err != nil {
-			e.Addf("", "%v", err)
-		}
-	}
+	e.AddAll("", jobs.DecodeStrict(raw, &s))
 	if s.Duration < 0 {
 		e.Addf("duration", "is %s; it may not be negative", s.Duration)
 	}

@@ -1,0 +1,360 @@
+// Package apitest has a scheduler that lives in memory and runs nothing, for
+// tests of what stands before a scheduler: the API, its client, the command line.
+package apitest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"tidemill/api"
+	"tidemill/jobs"
+)
+
+var _ api.Scheduler = (*Scheduler)(nil)
+
+// Scheduler is the fake. Its zero value is ready, and leads.
+type Scheduler struct {
+	mu       sync.Mutex
+	jobs     map[jobs.Name]jobs.JobView
+	runs     []jobs.RunView // newest first
+	requests map[string]jobs.RunID
+	logs     map[string][]byte // by task and stream
+	final    map[jobs.TaskID]bool
+	status   jobs.Status
+	fail     error
+	watchers map[chan jobs.Notice]bool
+	sequence int64
+	// Token is what Connections asks for; Secrets is what it hands out.
+	Token   string
+	Secrets jobs.Connections
+	// Finish, where set, ends each new run before StartRun returns.
+	Finish func(*jobs.RunView)
+}
+
+// Created is when every fake run was created.
+func Created() time.Time { return time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC) }
+
+// Fail makes every method fail with err, until it is called with nil.
+func (s *Scheduler) Fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = err
+}
+
+// SetStatus sets what Status gives.
+func (s *Scheduler) SetStatus(st jobs.Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status = st
+}
+
+// PutJob puts a job as it is shown; PutRun a run, newest first.
+func (s *Scheduler) PutJob(v jobs.JobView) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.put(v)
+}
+
+func (s *Scheduler) put(v jobs.JobView) {
+	if s.jobs == nil {
+		s.jobs = map[jobs.Name]jobs.JobView{}
+	}
+	s.jobs[v.Name] = v
+}
+
+// PutRun adds a run, or replaces it.
+func (s *Scheduler) PutRun(v jobs.RunView) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.putRun(v)
+}
+
+func (s *Scheduler) putRun(v jobs.RunView) {
+	if i := slices.IndexFunc(s.runs, func(r jobs.RunView) bool { return r.ID == v.ID }); i >= 0 {
+		s.runs[i] = v
+		return
+	}
+	s.runs = slices.Insert(s.runs, 0, v)
+}
+
+// WriteLog adds to what a task wrote; End says that it has ended.
+func (s *Scheduler) WriteLog(task jobs.TaskID, stream, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.logs == nil {
+		s.logs = map[string][]byte{}
+	}
+	key := string(task) + "/" + stream
+	s.logs[key] = append(s.logs[key], text...)
+}
+
+// End says that a task has ended, and its logs with it.
+func (s *Scheduler) End(task jobs.TaskID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.final == nil {
+		s.final = map[jobs.TaskID]bool{}
+	}
+	s.final[task] = true
+}
+
+// Notify tells everybody who watches. One who does not keep up is dropped.
+func (s *Scheduler) Notify(n jobs.Notice) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sequence++
+	n.Sequence = s.sequence
+	for w := range s.watchers {
+		select {
+		case w <- n:
+		default:
+			delete(s.watchers, w)
+			close(w)
+		}
+	}
+}
+
+// Watchers counts those who watch.
+func (s *Scheduler) Watchers() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.watchers)
+}
+
+// Apply creates or replaces jobs. Unknown parents are refused as the real one does.
+func (s *Scheduler) Apply(_ context.Context, list []jobs.Job) ([]jobs.Job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return nil, s.fail
+	}
+	graph := jobs.NewGraph()
+	for _, v := range s.jobs {
+		graph.Put(v.Job)
+	}
+	for _, j := range list {
+		graph.Put(j)
+	}
+	out := make([]jobs.Job, 0, len(list))
+	for _, j := range list {
+		if err := graph.Check(j); err != nil {
+			return nil, &jobs.Error{Code: jobs.Invalid, Op: "apply", Subject: "job " + string(j.Name), Err: err}
+		}
+		old := s.jobs[j.Name]
+		j.Version = old.Version + 1
+		out = append(out, j)
+	}
+	for _, j := range out {
+		s.put(jobs.JobView{Job: j, State: "idle"})
+	}
+	return out, nil
+}
+
+func (s *Scheduler) find(op string, name jobs.Name) (jobs.JobView, error) {
+	if s.fail != nil {
+		return jobs.JobView{}, s.fail
+	}
+	v, ok := s.jobs[name]
+	if !ok {
+		return v, &jobs.Error{Code: jobs.NotFound, Op: op, Subject: "job " + string(name), Message: "no job has that name",
+			Hint: "\"tidemill job list\" shows those there are"}
+	}
+	return v, nil
+}
+
+// Delete removes a job.
+func (s *Scheduler) Delete(_ context.Context, name jobs.Name) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, err := s.find("delete", name)
+	delete(s.jobs, name)
+	return err
+}
+
+// SetPaused pauses or resumes a job.
+func (s *Scheduler) SetPaused(_ context.Context, name jobs.Name, paused bool) (jobs.Job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, err := s.find("pause", name)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	v.Paused, v.State = paused, "idle"
+	if paused {
+		v.State = "paused"
+	}
+	s.put(v)
+	return v.Job, nil
+}
+
+// Job shows one job.
+func (s *Scheduler) Job(_ context.Context, name jobs.Name) (jobs.JobView, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.find("show", name)
+}
+
+// Jobs lists jobs by name.
+func (s *Scheduler) Jobs(_ context.Context, q jobs.JobQuery) ([]jobs.JobView, int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []jobs.JobView
+	for _, v := range s.jobs {
+		text := strings.ToLower(string(v.Name) + " " + v.Owner + " " + v.Description + " " + string(v.Spec))
+		if strings.Contains(text, strings.ToLower(q.Search)) && (q.Kind == "" || v.Kind == q.Kind) {
+			found = append(found, v)
+		}
+	}
+	slices.SortFunc(found, func(a, b jobs.JobView) int { return cmp.Compare(a.Name, b.Name) })
+	return pageOf(found, q.Limit, q.Offset), len(found), s.fail
+}
+
+func pageOf[T any](list []T, limit, offset int) []T {
+	list = list[min(offset, len(list)):]
+	return slices.Clone(list[:min(limit, len(list))])
+}
+
+// StartRun makes a run; the same request gives the same one.
+func (s *Scheduler) StartRun(_ context.Context, r jobs.RunRequest) (jobs.Run, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j, err := s.find("start run", r.Job)
+	if err != nil {
+		return jobs.Run{}, err
+	}
+	if id, ok := s.requests[r.RequestID]; ok && r.RequestID != "" {
+		v, err := s.run(id)
+		return v.Run, err
+	}
+	key := jobs.RequestKey(cmp.Or(r.RequestID, fmt.Sprint(len(s.runs))))
+	v := jobs.RunView{Run: jobs.Run{ID: jobs.NewRunID(j.Name, 1, key, 0), Job: j.Name, Key: key, JobVersion: j.Version,
+		Trigger: jobs.ByHand, Nominal: r.Nominal, Interval: r.Interval, Arguments: r.Arguments, FireChildren: r.Children,
+		State: jobs.RunPending, Created: Created()}}
+	if v.Nominal.IsZero() {
+		v.Nominal = v.Created
+	}
+	started := v.Run
+	if s.Finish != nil {
+		s.Finish(&v)
+	}
+	s.putRun(v)
+	if s.requests == nil {
+		s.requests = map[string]jobs.RunID{}
+	}
+	s.requests[r.RequestID] = v.ID
+	return started, nil
+}
+
+// Runs lists runs, newest first.
+func (s *Scheduler) Runs(_ context.Context, q jobs.RunQuery) ([]jobs.RunView, int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []jobs.RunView
+	for _, v := range s.runs {
+		if (q.Job == "" || v.Job == q.Job) && (q.State == "" || v.State == q.State) && (!q.Live || !v.State.Final()) {
+			v.Tasks, v.Waiting = nil, nil
+			found = append(found, v)
+		}
+	}
+	return pageOf(found, q.Limit, q.Offset), len(found), s.fail
+}
+
+func (s *Scheduler) run(id jobs.RunID) (jobs.RunView, error) {
+	if s.fail != nil {
+		return jobs.RunView{}, s.fail
+	}
+	for _, v := range s.runs {
+		if v.ID == id {
+			return v, nil
+		}
+	}
+	return jobs.RunView{}, &jobs.Error{Code: jobs.NotFound, Op: "show", Subject: "run " + string(id), Message: "no run has that id"}
+}
+
+// Run shows one run.
+func (s *Scheduler) Run(_ context.Context, id jobs.RunID) (jobs.RunView, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.run(id)
+}
+
+// KillRun cancels a run; one that has ended refuses.
+func (s *Scheduler) KillRun(_ context.Context, id jobs.RunID, reason string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, err := s.run(id)
+	if err != nil {
+		return err
+	}
+	if v.State.Final() {
+		return &jobs.Error{Code: jobs.Conflict, Op: "kill", Subject: "run " + string(id), Message: "it has ended already: " + string(v.State)}
+	}
+	v.State, v.Reason = jobs.RunCancelled, reason
+	s.putRun(v)
+	return nil
+}
+
+// Log reads what WriteLog wrote.
+func (s *Scheduler) Log(_ context.Context, task jobs.TaskID, stream string, offset int64, limit int) (jobs.LogChunk, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	data, ok := s.logs[string(task)+"/"+stream]
+	if s.fail != nil {
+		return jobs.LogChunk{}, s.fail
+	}
+	if !ok && !s.final[task] {
+		return jobs.LogChunk{}, &jobs.Error{Code: jobs.NotFound, Op: "read log", Subject: "task " + string(task), Message: "no task has that id"}
+	}
+	size := int64(len(data))
+	offset = min(offset, size)
+	part := slices.Clone(data[offset:min(size, offset+int64(limit))])
+	return jobs.LogChunk{Data: part, Offset: offset, Size: size, End: s.final[task] && offset+int64(len(part)) == size}, nil
+}
+
+// Connections hands out Secrets for Token.
+func (s *Scheduler) Connections(_ context.Context, task jobs.TaskID, token string) (jobs.Connections, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return jobs.Connections{}, s.fail
+	}
+	if token == "" || token != s.Token {
+		return jobs.Connections{}, &jobs.Error{Code: jobs.Forbidden, Op: "read connections", Subject: "task " + string(task), Message: "the token is another task's"}
+	}
+	return s.Secrets, nil
+}
+
+// Status gives what SetStatus set.
+func (s *Scheduler) Status(context.Context) (jobs.Status, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status, s.fail
+}
+
+// Watch delivers what Notify is told.
+func (s *Scheduler) Watch(ctx context.Context) (<-chan jobs.Notice, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return nil, s.fail
+	}
+	w := make(chan jobs.Notice, 16)
+	if s.watchers == nil {
+		s.watchers = map[chan jobs.Notice]bool{}
+	}
+	s.watchers[w] = true
+	context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.watchers[w] {
+			delete(s.watchers, w)
+			close(w)
+		}
+	})
+	return w, nil
+}
