@@ -71,7 +71,7 @@ func (w *wall) due(m model) []int64 {
 	for i := 0; i < len(w.clock); i += 60 {
 		dates[w.clock[i].Format(time.DateOnly)] = true
 	}
-	shown := make(map[time.Time]bool)
+	shown := map[int64]bool{}
 	for i, clock := range w.clock {
 		if m.elapsed {
 			if m.names(clock) {
@@ -79,17 +79,17 @@ func (w *wall) due(m model) []int64 {
 			}
 			continue
 		}
-		runs := m.names(clock) && !shown[clock]
+		runs := m.names(clock) && !shown[clock.Unix()]
 		if i > 0 {
 			for missing := w.clock[i-1].Add(time.Second); missing.Before(clock) && !runs; missing = missing.Add(time.Second) {
-				runs = m.names(missing) && !shown[missing] && dates[missing.Format(time.DateOnly)]
+				runs = m.names(missing) && !shown[missing.Unix()] && dates[missing.Format(time.DateOnly)]
 			}
 		}
 		if runs {
 			due = append(due, w.start+int64(i))
 		}
 		if m.names(clock) {
-			shown[clock] = true
+			shown[clock.Unix()] = true
 		}
 	}
 	return due
