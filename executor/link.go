@@ -55,6 +55,7 @@ func (l *link) connect(ctx context.Context, m *machine) {
 // open takes the answer to a try.
 func (l *link) open(ctx context.Context, s subscription) error {
 	l.asking = false
+	l.cancelAsk() // it bounded the try only
 	if s.err != nil {
 		l.pause()
 		return s.err
