@@ -15,27 +15,31 @@ import (
 	"tidemill/jobs"
 )
 
-type jobPath struct {
+// JobPath names a job. Like the other parts of inputs it is exported because
+// the library looks into no other embedded structs.
+type JobPath struct {
 	Name string `path:"name" maxLength:"100" doc:"The job's name."`
 }
 
-type jobDocuments struct {
+// JobDocuments is a body that jobfile decodes.
+type JobDocuments struct {
 	ContentType string `header:"Content-Type" doc:"application/json or application/yaml."`
 	RawBody     []byte
 }
 
 type jobReplacement struct {
-	jobPath
-	jobDocuments
+	JobPath
+	JobDocuments
 }
 
 type jobQuery struct {
 	Search string `query:"search" maxLength:"200" doc:"Text to find in name, owner, description and spec, in any case."`
 	Kind   string `query:"kind" maxLength:"100"`
-	page
+	Page
 }
 
-type page struct {
+// Page is the part of a list that is asked for.
+type Page struct {
 	Limit  int `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 	Offset int `query:"offset" minimum:"0" default:"0"`
 }
@@ -45,22 +49,22 @@ func (s *Server) jobOperations(api huma.API) {
 	register(api, http.MethodPut, "/v1/jobs/{name}", "putJob", "Create or replace one job.", s.putJob)
 	register(api, http.MethodGet, "/v1/jobs", "listJobs", "List jobs by name.", s.listJobs)
 	register(api, http.MethodGet, "/v1/jobs/{name}", "showJob", "Show a job and its state.",
-		func(ctx context.Context, in *jobPath) (*body[jobs.JobView], error) {
+		func(ctx context.Context, in *JobPath) (*body[jobs.JobView], error) {
 			return bodyOf(s.Scheduler.Job(ctx, jobs.Name(in.Name)))
 		})
 	register(api, http.MethodDelete, "/v1/jobs/{name}", "deleteJob", "Delete a job; its runs are killed.",
-		func(ctx context.Context, in *jobPath) (*struct{}, error) {
+		func(ctx context.Context, in *JobPath) (*struct{}, error) {
 			return nil, s.Scheduler.Delete(ctx, jobs.Name(in.Name))
 		})
 	for verb, paused := range map[string]bool{"pause": true, "resume": false} {
 		register(api, http.MethodPost, "/v1/jobs/{name}/"+verb, verb+"Job",
 			strings.ToUpper(verb[:1])+verb[1:]+" a job; a paused service has no instances.",
-			func(ctx context.Context, in *jobPath) (*body[jobs.Job], error) {
+			func(ctx context.Context, in *JobPath) (*body[jobs.Job], error) {
 				return bodyOf(s.Scheduler.SetPaused(ctx, jobs.Name(in.Name), paused))
 			})
 	}
 	register(api, http.MethodGet, "/v1/jobs/{name}/endpoints", "listEndpoints", "Say where a service's instances listen.",
-		func(ctx context.Context, in *jobPath) (*body[rest.Endpoints], error) {
+		func(ctx context.Context, in *JobPath) (*body[rest.Endpoints], error) {
 			view, err := s.Scheduler.Job(ctx, jobs.Name(in.Name))
 			return bodyOf(rest.Endpoints{Endpoints: append([]jobs.Endpoint{}, view.Endpoints...)}, err)
 		})
@@ -82,7 +86,7 @@ func describeDocuments(api huma.API) {
 	}
 }
 
-func (s *Server) applyJobs(ctx context.Context, in *jobDocuments) (*body[rest.Applied], error) {
+func (s *Server) applyJobs(ctx context.Context, in *JobDocuments) (*body[rest.Applied], error) {
 	docs, errs, err := in.decode()
 	if err != nil {
 		return nil, err
@@ -122,7 +126,7 @@ func (s *Server) putJob(ctx context.Context, in *jobReplacement) (*body[jobs.Job
 	return &body[jobs.Job]{Body: applied[0]}, nil
 }
 
-func (in *jobDocuments) decode() ([]jobfile.Document, jobfile.Errors, error) {
+func (in *JobDocuments) decode() ([]jobfile.Document, jobfile.Errors, error) {
 	media, _, err := mime.ParseMediaType(in.ContentType)
 	name := "body"
 	switch {

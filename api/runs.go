@@ -11,7 +11,8 @@ import (
 	"tidemill/jobs"
 )
 
-type runPath struct {
+// RunPath names a run.
+type RunPath struct {
 	ID string `path:"id" maxLength:"300" doc:"The run's id."`
 }
 
@@ -19,11 +20,11 @@ type runQuery struct {
 	Job   string `query:"job" maxLength:"100" doc:"Only runs of this job."`
 	State string `query:"state" enum:"pending,planning,running,succeeded,failed,skipped,upstream_failed,cancelled"`
 	Live  bool   `query:"live" doc:"Only runs that have not ended."`
-	page
+	Page
 }
 
 type runStart struct {
-	jobPath
+	JobPath
 	Body *rest.RunBody
 }
 
@@ -33,7 +34,7 @@ type runStarted struct {
 }
 
 type runKill struct {
-	runPath
+	RunPath
 	Body *rest.KillBody
 }
 
@@ -48,7 +49,7 @@ func (s *Server) runOperations(api huma.API) {
 			return bodyOf(rest.RunPage{Runs: append([]jobs.RunView{}, list...), Total: total}, err)
 		})
 	register(api, http.MethodGet, "/v1/runs/{id}", "showRun", "Show a run, where its tasks are and why, and why the rest waits.",
-		func(ctx context.Context, in *runPath) (*body[jobs.RunView], error) {
+		func(ctx context.Context, in *RunPath) (*body[jobs.RunView], error) {
 			return bodyOf(s.Scheduler.Run(ctx, jobs.RunID(in.ID)))
 		})
 	kill := operation(http.MethodPost, "/v1/runs/{id}/kill", "killRun", "Kill a run: its tasks are ended, and it becomes cancelled.")

@@ -208,39 +208,45 @@ func cycles(list []jobs.Job, docs map[jobs.Name]Document) Errors {
 }
 
 // Check checks decoded documents and adds what it finds to what decoding
-// found; a field that could not be read is not called missing as well.
+// found, in the order of files and lines; a field that could not be read is
+// not called missing as well.
 func Check(docs []Document, errs Errors, kinds *jobs.Registry) ([]jobs.Job, Errors) {
 	list, more := validate(docs, kinds)
 	type place struct {
 		file, field string
 		line        int
 	}
-	said := map[place]bool{}
+	said, order := map[place]bool{}, map[string]int{}
+	number := func(file string) {
+		if _, ok := order[file]; !ok {
+			order[file] = len(order)
+		}
+	}
+	for _, d := range docs {
+		number(d.File)
+	}
 	for _, e := range errs {
 		said[place{e.File, e.Field, e.Line}] = true
+		number(e.File)
 	}
 	for _, e := range more {
 		if !said[place{e.File, e.Field, e.Line}] {
 			errs = append(errs, e)
 		}
 	}
+	slices.SortStableFunc(errs, func(a, b Error) int {
+		return cmp.Or(order[a.File]-order[b.File], a.Line-b.Line)
+	})
 	return list, errs
 }
 
 // Load decodes and checks: the jobs of all sources with their defaults, or
-// everything that is wrong with them, sorted by file and line.
+// everything that is wrong with them.
 func Load(sources []Source, kinds *jobs.Registry) ([]jobs.Job, error) {
 	docs, errs := DecodeAll(sources)
 	list, errs := Check(docs, errs, kinds)
-	if len(errs) == 0 {
-		return list, nil
+	if len(errs) > 0 {
+		return nil, errs
 	}
-	order := map[string]int{}
-	for i, src := range sources {
-		order[src.Name] = i
-	}
-	slices.SortStableFunc(errs, func(a, b Error) int {
-		return cmp.Or(order[a.File]-order[b.File], a.Line-b.Line)
-	})
-	return nil, errs
+	return list, nil
 }
