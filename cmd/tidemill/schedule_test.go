@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/alecthomas/kong"
+	"github.com/google/go-cmp/cmp"
+)
+
+// scheduleNext runs the command as its user calls it, and gives what it prints.
+func scheduleNext(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var cli struct {
+		globals
+		Schedule scheduleCmd `cmd:""`
+	}
+	parser, err := kong.New(&cli)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := parser.Parse(append([]string{"schedule", "next"}, args...))
+	if err != nil {
+		return "", err
+	}
+	var out bytes.Buffer
+	err = parsed.Run(&cli.globals, console{Out: &out})
+	return out.String(), err
+}
+
+func TestScheduleNext(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"json", []string{"10 * * * *", "--zone", "Europe/Stockholm", "--from", "2026-03-29T00:00:00Z", "-n", "5", "--output", "json"},
+			`["2026-03-29T00:10:00Z","2026-03-29T01:10:00Z","2026-03-29T02:10:00Z","2026-03-29T03:10:00Z","2026-03-29T04:10:00Z"]` + "\n"},
+		{"strictly after", []string{"R/2026-03-28T02:30:00/P1D", "--zone", "Europe/Stockholm", "--from", "2026-03-28T01:30:00Z", "-n2", "--output=json"},
+			`["2026-03-29T01:00:00Z","2026-03-30T00:30:00Z"]` + "\n"},
+		{"an open start is from", []string{"R3//PT1H", "--from", "2026-03-28T00:00:00Z", "--output=json"},
+			`["2026-03-28T01:00:00Z","2026-03-28T02:00:00Z"]` + "\n"},
+		{"nothing left", []string{"R0//PT1H", "--output=json"}, "[]\n"},
+		{"several", []string{"0 6 * * *", "0 18 * * *", "--from", "2026-03-28T00:00:00Z", "-n3", "--exclude=sunday", "--output=json"},
+			`["2026-03-28T06:00:00Z","2026-03-28T18:00:00Z","2026-03-30T06:00:00Z"]` + "\n"},
+		{"yaml", []string{"@daily", "--from", "2026-03-28T00:00:00Z", "-n2", "--output=yaml"},
+			"- 2026-03-29T00:00:00Z\n- 2026-03-30T00:00:00Z\n"},
+		{"table", []string{"@daily", "--zone=Europe/Stockholm", "--from", "2026-03-28T00:00:00Z", "-n2"},
+			"INSTANT               IN EUROPE/STOCKHOLM\n" +
+				"2026-03-28T23:00:00Z  Sun 2026-03-29 00:00:00 +0100\n" +
+				"2026-03-29T22:00:00Z  Mon 2026-03-30 00:00:00 +0200\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := scheduleNext(t, c.args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestScheduleNextRefuses(t *testing.T) {
+	for _, args := range [][]string{{"60 * * * *"}, {"0 0 30 2 *"}, {"@daily", "--zone=Mars/Olympus"}, {"@daily", "-n0"}, {"R/x/P1D"}} {
+		_, err := scheduleNext(t, args...)
+		var exit *exitError
+		if !errors.As(err, &exit) || exit.Code != exitUsage {
+			t.Errorf("%v: error %v, want exit code %d", args, err, exitUsage)
+		}
+	}
+}
