@@ -1,6 +1,7 @@
 package zk
 
 import (
+	"bufio"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -61,19 +62,23 @@ func dialer(handshake time.Duration) gozk.Dialer {
 		if err != nil {
 			return nil, err
 		}
-		return &handshakeConn{Conn: conn, limit: time.Now().Add(handshake)}, nil
+		return &serverConn{Conn: conn, buffered: bufio.NewReaderSize(conn, 64<<10), limit: time.Now().Add(handshake)}, nil
 	}
 }
 
-// handshakeConn bounds what is read until go-zookeeper has set a deadline for the second time,
-// which it does once the session stands.
-type handshakeConn struct {
+// serverConn bounds what is read until go-zookeeper has set a deadline for the second time, which
+// it does once the session stands. It also reads ahead: go-zookeeper reads each answer in two
+// pieces, which are two system calls where many small answers come.
+type serverConn struct {
 	net.Conn
-	limit time.Time
-	calls int
+	buffered *bufio.Reader
+	limit    time.Time
+	calls    int
 }
 
-func (c *handshakeConn) SetReadDeadline(t time.Time) error {
+func (c *serverConn) Read(p []byte) (int, error) { return c.buffered.Read(p) }
+
+func (c *serverConn) SetReadDeadline(t time.Time) error {
 	// The handshake sets a deadline, and takes it away before it reads the answer's body.
 	if c.calls < 2 {
 		c.calls++

@@ -8,8 +8,11 @@ import (
 	"testing"
 )
 
-// The opcode of a multi in ZooKeeper's protocol.
-const opMulti = 14
+// Opcodes of ZooKeeper's protocol.
+const (
+	opCreate = 1
+	opMulti  = 14
+)
 
 // proxy stands between a client and ZooKeeper, reads the frames of both, and breaks what goes by.
 type proxy struct {
@@ -20,10 +23,10 @@ type proxy struct {
 	mu       sync.Mutex
 	conns    map[net.Conn]bool
 	cut      bool
-	stalled  chan struct{} // closed when traffic may go on; nil while it does
-	coming   action        // what to do with the next multi
-	multis   []int         // sizes of the multis seen, without their length fields
-	released chan struct{} // closed when a held frame may go on
+	stalled  chan struct{}     // closed when traffic may go on; nil while it does
+	coming   map[uint32]action // what to do with the next request of an opcode
+	multis   []int             // sizes of the multis seen, without their length fields
+	released chan struct{}     // closed when a held frame may go on
 }
 
 // frame is one request: header and body.
@@ -53,7 +56,10 @@ func newProxy(t testing.TB, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{target: target, listener: listener, conns: map[net.Conn]bool{}, released: make(chan struct{})}
+	p := &proxy{
+		target: target, listener: listener, conns: map[net.Conn]bool{}, released: make(chan struct{}),
+		coming: map[uint32]action{},
+	}
 	p.work.Go(p.accept)
 	t.Cleanup(func() {
 		_ = listener.Close()
@@ -110,7 +116,7 @@ func (p *proxy) requests(client, server net.Conn, lost chan<- uint32) {
 		}
 		p.awaitTraffic()
 		todo := pass
-		if !first && f.opcode() == opMulti { // the first frame is the handshake
+		if !first { // the first frame is the handshake
 			todo = p.decide(f)
 		}
 		switch todo {
@@ -159,9 +165,12 @@ func (p *proxy) answers(client, server net.Conn, lost <-chan uint32) {
 func (p *proxy) decide(f frame) action {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.multis = append(p.multis, len(f.bytes))
-	now := p.coming
-	p.coming = pass
+	opcode := f.opcode()
+	if opcode == opMulti {
+		p.multis = append(p.multis, len(f.bytes))
+	}
+	now := p.coming[opcode]
+	delete(p.coming, opcode)
 	return now
 }
 
@@ -169,7 +178,14 @@ func (p *proxy) decide(f frame) action {
 func (p *proxy) next(a action) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.coming = a
+	p.coming[opMulti] = a
+}
+
+// loseCreate loses the answer to the next create.
+func (p *proxy) loseCreate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.coming[opCreate] = loseAnswer
 }
 
 func (p *proxy) lastMulti() int {

@@ -31,7 +31,7 @@ type Member interface {
 // patience is how long a store on a loaded machine may take for what takes no time of its own.
 const patience = 30 * time.Second
 
-// Run runs the suite; open gives each test a cluster of its own.
+// Run runs the suite; open gives each test, which run side by side, a cluster of its own.
 func Run(t *testing.T, open func(t *testing.T) Cluster) {
 	tests := []struct {
 		name string
@@ -49,7 +49,10 @@ func Run(t *testing.T, open func(t *testing.T) Cluster) {
 		{"a lost answer leaves the outcome open, and is settled by committing again", lostAnswer},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { tt.run(t, open(t)) })
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.run(t, open(t))
+		})
 	}
 }
 
