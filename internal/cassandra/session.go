@@ -141,9 +141,13 @@ func port(hosts []string) int {
 	return DefaultPort
 }
 
+// ErrAway is in the errors of a session that could not be opened since no node
+// answered. The driver's own errors do not tell.
+var ErrAway = errors.New("no node answers")
+
 func connectError(conn jobs.CassandraConnection, err error) error {
 	return &jobs.Error{
-		Code: jobs.Unavailable, Op: "connect", Subject: "cassandra " + strings.Join(conn.Hosts, ","), Err: err,
+		Code: jobs.Unavailable, Op: "connect", Subject: "cassandra " + strings.Join(conn.Hosts, ","), Err: fmt.Errorf("%w: %w", ErrAway, err),
 		Hint: "check that it runs at this address; a development one is started by: tidemill stack up",
 	}
 }
@@ -209,7 +213,7 @@ func Transient(err error) bool {
 		return true
 	}
 	for _, known := range []error{
-		gocql.ErrNoConnections, gocql.ErrNoConnectionsStarted, gocql.ErrTimeoutNoResponse, gocql.ErrConnectionClosed,
+		ErrAway, gocql.ErrNoConnections, gocql.ErrNoConnectionsStarted, gocql.ErrTimeoutNoResponse, gocql.ErrConnectionClosed,
 		gocql.ErrNoStreams, gocql.ErrUnavailable,
 	} {
 		if errors.Is(err, known) {

@@ -52,6 +52,9 @@ type Topic struct {
 	Partitions int32
 	// Replicas is the replication factor; the brokers' default where it is 0.
 	Replicas int16
+	// Compact keeps the last record of each key for ever, instead of every
+	// record for a time.
+	Compact bool
 }
 
 // CreateTopics makes the topics that are missing, and gives their names. It
@@ -65,7 +68,12 @@ func CreateTopics(ctx context.Context, c *kgo.Client, topics ...Topic) ([]string
 		if replicas == 0 {
 			replicas = -1
 		}
-		_, err := admin.CreateTopic(ctx, t.Partitions, replicas, nil, t.Name)
+		configs := map[string]*string{}
+		if t.Compact {
+			compact := "compact"
+			configs["cleanup.policy"] = &compact
+		}
+		_, err := admin.CreateTopic(ctx, t.Partitions, replicas, configs, t.Name)
 		switch {
 		case err == nil:
 			made = append(made, t.Name)
@@ -232,5 +240,7 @@ func Lost(topic string, partition int32, from, to int64) error {
 	})
 }
 
-// QuarantineTopic is where records that are no events go.
+// QuarantineTopic is where records that are no events go. It is compacted, and
+// its keys are topic/partition/offset: a record that is put there twice, after
+// a crash, is there once.
 func QuarantineTopic(topic string) string { return topic + "_quarantine" }

@@ -15,7 +15,8 @@ const (
 	Trailing  Code = "trailing"   // more follows after the event
 	UTF8      Code = "utf8"       // not valid UTF-8
 	NotObject Code = "not_object" // JSON, but no object
-	TooMany   Code = "too_many"   // more than MaxFields fields, or nested too deep
+	TooMany   Code = "too_many"   // more than MaxFields fields, or than a list may have
+	TooDeep   Code = "too_deep"   // nested deeper than MaxDepth
 	TooLarge  Code = "too_large"  // longer than the reader allows
 	Missing   Code = "missing"    // the field is absent
 	Duplicate Code = "duplicate"  // the field is there twice
@@ -34,7 +35,7 @@ type Fault struct {
 
 var texts = map[Code]string{
 	Syntax: "is no JSON", Trailing: "has more after its end", UTF8: "is not valid UTF-8",
-	NotObject: "is no JSON object", TooMany: "has too many fields or levels", TooLarge: "is too large",
+	NotObject: "is no JSON object", TooMany: "has too many fields", TooDeep: "is nested too deep", TooLarge: "is too large",
 	Missing: "is missing", Duplicate: "is there twice", WrongType: "has another JSON type than it should",
 	BadUUID: "is no UUID", BadTS: "is no time in ms between 1970 and 9999",
 	Window: "is too old or too far in the future", BadType: "is not one of the accepted types",

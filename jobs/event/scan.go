@@ -84,7 +84,7 @@ func (s *scanner) escape() bool {
 // value passes over any value.
 func (s *scanner) value(depth int) *Fault {
 	if depth > MaxDepth {
-		return &Fault{Code: TooMany}
+		return &Fault{Code: TooDeep}
 	}
 	ok := false
 	if s.i < len(s.b) {
