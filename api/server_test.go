@@ -358,7 +358,7 @@ func TestCheckListen(t *testing.T) {
 func TestPage(t *testing.T) {
 	s := newServer(t, nil)
 	elsewhere := regexp.MustCompile(`(?i)(src|href)="(https?:)?//|url\((https?:)?//|@import|\bimport\s*\(`)
-	for _, path := range []string{"/", "/page/app.js", "/page/app.css"} {
+	for _, path := range []string{"/", "/page/app.js", "/page/api.js", "/page/view.js", "/page/app.css"} {
 		res := request{method: "GET", path: path}.do(t, s)
 		got := text(t, res)
 		if res.StatusCode != 200 || got == "" {

@@ -1,1 +1,257 @@
-/**/
+// The page: an overview, a job, a run. Each view asks the API for what it
+// shows, and asks again when the event stream says that something changed.
+import { at, get, post, text, watch } from "./api.js";
+import { ago, badge, card, el, facts, final, jobLink, localShare, progress, runLink, table, toast, tone, took, until, when, why } from "./view.js";
+
+const pageSize = 25;
+const main = document.getElementById("main");
+const list = { search: "", offset: 0 }; // of the jobs, kept between views
+
+async function act(what, done) {
+  try {
+    const result = await what();
+    toast(typeof done === "function" ? done(result) : done);
+    refresh();
+  } catch (e) {
+    toast(e.message);
+  }
+}
+
+// --- overview
+
+const searchBox = el("input", { type: "search", placeholder: "Search jobs", "aria-label": "Search jobs", input: later(() => {
+  Object.assign(list, { search: searchBox.value, offset: 0 });
+  refresh();
+}, 250) });
+
+async function overview() {
+  const [jobs, live, recent] = await Promise.all([
+    get("/v1/jobs", { search: list.search, limit: pageSize, offset: list.offset }),
+    get("/v1/runs", { live: true, limit: 30 }),
+    get("/v1/runs", { limit: 300 }),
+  ]);
+  const waiting = live.runs.filter((r) => r.splits.waiting || r.state === "pending").slice(0, 12);
+  const reasons = new Map(await Promise.all(waiting.map(async (r) =>
+    [r.id, (await get(at("runs", r.id)).catch(() => r)).waiting])));
+  const byJob = Map.groupBy(recent.runs, (r) => r.job);
+  return [
+    card([el("h2", "Live runs"), el("span.soft", live.total || "")],
+      table(["Run", "State", "Splits", "#Beside data", "Since"], live.runs.map((r) => liveRow(r, reasons.get(r.id))),
+        "Nothing is running. A job runs when it is due, when its parents have succeeded, or by hand.")),
+    card([el("h2", "Jobs"), el("span.soft", jobs.total || ""), el("span.grow"), searchBox],
+      table(["Name", "State", "When", "Next", "Last runs", "Ended"], jobs.jobs.map((j) => jobRow(j, byJob.get(j.name) ?? [])),
+        list.search ? "No job matches." : "There is no job yet. “tidemill job apply -f FILE” adds some."),
+      pager(jobs.total)),
+  ];
+}
+
+function liveRow(r, waiting) {
+  return el("tr",
+    el("td", jobLink(r.job), el("small", runLink(r.id, r.id.slice(r.job.length + 1)), " · ", r.trigger)),
+    el("td", badge(r.state), r.reason ? el("small", r.reason) : ""),
+    el("td", progress(r.splits), why(waiting)),
+    el("td.num", localShare(r.splits)),
+    el("td.tight", ago(r.started ?? r.created)));
+}
+
+function jobRow(j, runs) {
+  const last = j.last_run;
+  return el("tr",
+    el("td", jobLink(j.name), el("small", [j.kind, j.description].filter(Boolean).join(" · "))),
+    el("td", badge(j.state), j.held ? el("small", j.held) : ""),
+    el("td", when(j)),
+    el("td.tight", until(j.next)),
+    el("td", el("span.dots", runs.slice(0, 8).reverse().map((r) =>
+      el("a" + (tone(r.state) ? "." + tone(r.state) : ""), { href: "#/run/" + encodeURIComponent(r.id), title: r.state + (r.reason ? ": " + r.reason : ""), "aria-label": r.state })))),
+    el("td.tight", last ? ago(last.ended ?? last.started ?? last.created) : "–"));
+}
+
+function pager(total) {
+  if (total <= pageSize) return "";
+  const go = (offset) => () => { list.offset = offset; refresh(); };
+  return el("div.head", el("span.soft", `${list.offset + 1} to ${Math.min(list.offset + pageSize, total)} of ${total}`), el("span.grow"),
+    el("button", { click: go(Math.max(0, list.offset - pageSize)), disabled: list.offset === 0 }, "Back"),
+    el("button", { click: go(list.offset + pageSize), disabled: list.offset + pageSize >= total }, "Next"));
+}
+
+// --- one job
+
+async function job(name) {
+  const [j, runs] = await Promise.all([get(at("jobs", name)), get("/v1/runs", { job: name, limit: 30 })]);
+  return [
+    el("div.title", el("h1", j.name), badge(j.state), el("span.grow"),
+      el("button.primary", { click: () => act(() => post(at("jobs", name, "runs"), { request_id: crypto.randomUUID() }), (r) => `${r.id} is ${r.state}`) }, "Run now"),
+      el("button", { click: () => act(() => post(at("jobs", name, j.paused ? "resume" : "pause")), j.paused ? "resumed" : "paused") }, j.paused ? "Resume" : "Pause")),
+    card([el("h2", j.description || "About")],
+      facts({
+        Kind: j.kind, Owner: j.owner, When: when(j), Next: until(j.next), Before: j.children?.map((c, i) => [i ? ", " : "", jobLink(c)]),
+        Overlap: j.overlap?.replaceAll("_", " "), Retry: j.retry && `${j.retry.attempts} starts, ${j.retry.backoff} to ${j.retry.max} apart`,
+        Resources: j.resources && Object.entries(j.resources).map(([k, v]) => `${k} ${v}`).join(", "),
+        Near: j.placement?.near, Version: j.version, Succeeded: `${j.successes} of ${j.successes + j.failures}`,
+        "Last success": j.last_success && ago(j.last_success), "Last failure": j.last_failure && ago(j.last_failure),
+        Held: j.held, Listens: j.endpoints?.map((e) => el("div.mono", e.url || `${e.host}: ${e.ports}`)),
+      }),
+      j.spec ? el("pre", JSON.stringify(j.spec, null, 2)) : ""),
+    card([el("h2", "Runs"), el("span.soft", runs.total || "")],
+      table(["Run", "State", "Splits", "#Beside data", "For", "Took"], runs.runs.map(runRow), "It has not run yet.")),
+  ];
+}
+
+function runRow(r) {
+  return el("tr",
+    el("td", runLink(r.id, r.id.slice(r.job.length + 1)), el("small", r.trigger)),
+    el("td", badge(r.state), r.reason ? el("small", r.reason) : ""),
+    el("td", progress(r.splits)),
+    el("td.num", localShare(r.splits)),
+    el("td.tight", ago(r.nominal)),
+    el("td.tight", took(r.started, r.ended)));
+}
+
+// --- one run
+
+async function run(id) {
+  const r = await get(at("runs", id));
+  const tasks = r.tasks ?? r.attempts?.map((t) => ({ placement: "", ...t })) ?? [];
+  return [
+    el("div.title", el("h1", jobLink(r.job), " ", el("span.soft.mono", r.id.slice(r.job.length + 1))), badge(r.state), el("span.grow"),
+      final(r.state) ? "" : el("button.danger", { click: () => confirm(`Kill ${id}?`) && act(() => post(at("runs", id, "kill")), "is being killed") }, "Kill")),
+    card([el("h2", r.reason || "About")],
+      facts({
+        Trigger: r.trigger, For: ago(r.nominal), Started: ago(r.started), Took: took(r.started, r.ended), Stage: r.stage || "planning",
+        Splits: progress(r.splits), "Beside the data": localShare(r.splits), Unknown: r.unknown && `${r.unknown} attempts`, Arguments: r.arguments?.join(" "),
+        Interval: r.interval?.start && `${r.interval.start} to ${r.interval.end ?? "now"}`,
+        Results: r.results && el("span.mono", Object.entries(r.results).map(([k, v]) => `${k}=${v}`).join(" ")),
+      })),
+    r.waiting?.length ? card([el("h2", "Waiting"), el("span.soft", r.waiting.length)],
+      table(["Split", "Since", "Prefers", "Because"], r.waiting.slice(0, 200).map(waitingRow))) : "",
+    card([el("h2", "Tasks"), el("span.soft", tasks.length || "")],
+      table(["Task", "State", "Where", "Placement", "Said", "Took", ""], tasks.map(taskRow), "No task has been launched.")),
+    logs.panel,
+  ];
+}
+
+function waitingRow(s) {
+  return el("tr", el("td.mono", `${s.stage}.${s.split}`), el("td.tight", ago(s.since)), el("td", s.preferred?.join(", ") ?? "–"),
+    el("td", s.reasons.map((r) => el("div", r.message, r.until ? [" (", until(r.until), ")"] : "", r.count > 1 ? el("span.soft", ` × ${r.count} offers`) : ""))));
+}
+
+function taskRow(t) {
+  const p = t.progress;
+  const said = p && !final(t.state) ? [p.done + (p.total ? ` of ${p.total}` : ""), p.unit, p.note].filter(Boolean).join(" ") : t.message;
+  return el("tr",
+    el("td.mono", `${t.stage}.${t.split}`, el("small", "attempt " + t.attempt)),
+    el("td", badge(t.state), t.exit_code ? el("small", "exit code " + t.exit_code) : ""),
+    el("td", t.host, el("small", t.locality ?? "")),
+    el("td", el("small", t.placement)),
+    el("td", el("small", said ?? "")),
+    el("td.tight", took(t.started, t.ended)),
+    el("td.tight", ["stdout", "stderr"].map((s) => [" ", el("a", { href: "#", click: (e) => { e.preventDefault(); logs.open(t.id, s); } }, s)])));
+}
+
+// logs is one panel that stays while the view around it is drawn again.
+const logs = {
+  panel: "",
+  open(task, stream) {
+    this.close();
+    const pre = el("pre.log");
+    this.ended = new AbortController();
+    this.panel = card([el("h2", stream), el("span.soft.mono", task), el("span.grow"), el("button", { click: () => { this.close(); refresh(); } }, "Close")], pre);
+    refresh();
+    const query = new URLSearchParams({ stream, follow: true });
+    text(at("tasks", task, "logs") + "?" + query, this.ended.signal, (part) => {
+      const atEnd = pre.scrollTop + pre.clientHeight >= pre.scrollHeight - 8;
+      pre.append(part);
+      if (pre.textContent.length > 2e6) pre.textContent = pre.textContent.slice(-1e6);
+      if (atEnd) pre.scrollTop = pre.scrollHeight;
+    }).then(() => { if (!pre.textContent) pre.append("(nothing was written)"); }, (e) => { if (e.name !== "AbortError") pre.append(e.message); });
+  },
+  close() {
+    this.ended?.abort();
+    this.panel = "";
+  },
+};
+
+// --- the frame
+
+async function header() {
+  const s = await get("/v1/status");
+  const short = (url) => (url ?? "").replace(/^https?:\/\//, "");
+  const numbers = {
+    Leader: short(s.leader) || (s.leading ? "this one" : "none"), Master: s.subscribed ? s.master : "not subscribed", Jobs: s.jobs,
+    "Live runs": s.live_runs, Tasks: s.live_tasks, Waiting: s.waiting_tasks, ...(s.unknown_tasks ? { Unknown: s.unknown_tasks } : {}),
+  };
+  document.getElementById("status").replaceChildren(...Object.entries(numbers).map(([k, v]) => el("div", el("dt", k), el("dd", String(v)))));
+  document.getElementById("problems").replaceChildren(...(s.problems ?? []).map((p) => el("p", p)));
+}
+
+function route() {
+  const [, kind, id] = location.hash.split("/");
+  if (kind === "job" && id) return () => job(decodeURIComponent(id));
+  if (kind === "run" && id) return () => run(decodeURIComponent(id));
+  return overview;
+}
+
+let drawing; // one drawing at a time; asked for meanwhile: once more after it
+let again = false;
+async function refresh() {
+  if (drawing) {
+    again = true;
+    return;
+  }
+  drawing = draw();
+  await drawing;
+  drawing = undefined;
+  if (again) {
+    again = false;
+    refresh();
+  }
+}
+
+async function draw() {
+  const hash = location.hash;
+  header().catch((e) => document.getElementById("problems").replaceChildren(el("p", e.message)));
+  try {
+    const view = (await route()()).filter(Boolean);
+    if (hash !== location.hash) return; // the user went on
+    const focused = document.activeElement;
+    main.replaceChildren(...view);
+    if (focused === searchBox) searchBox.focus();
+  } catch (e) {
+    if (hash === location.hash) main.replaceChildren(el("p.empty", e.message));
+  }
+}
+
+function later(f, ms) {
+  let timer;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(f, ms);
+  };
+}
+
+// atMost calls f soon, but not more often than every ms.
+function atMost(f, ms) {
+  let last = 0, timer;
+  return () => {
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      last = Date.now();
+      f();
+    }, Math.max(100, last + ms - Date.now()));
+  };
+}
+
+addEventListener("hashchange", () => {
+  logs.close();
+  main.replaceChildren(el("p.empty", "Loading …"));
+  refresh();
+});
+refresh();
+const changed = atMost(refresh, 1500);
+watch(changed, (on) => {
+  const live = document.getElementById("live");
+  if (on && live.className === "off") changed(); // something may have been missed
+  live.className = on ? "on" : "off";
+  live.textContent = on ? "live" : "not connected";
+});
+setInterval(() => { if (!document.hidden) changed(); }, 10000);
