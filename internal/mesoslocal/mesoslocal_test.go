@@ -2,12 +2,20 @@ package mesoslocal
 
 import (
 	"os"
+	"strconv"
 	"testing"
 )
 
 func TestMain(m *testing.M) {
 	if code, asked := RunHelper(os.Args[1:]); asked {
 		os.Exit(code)
+	}
+	if len(os.Args) == 5 && os.Args[1] == replayArgument {
+		scale, err := strconv.ParseFloat(os.Args[3], 64)
+		if err != nil {
+			os.Exit(2)
+		}
+		os.Exit(runReplayExecutor(os.Args[2], scale, os.Args[4]))
 	}
 	os.Exit(m.Run())
 }

@@ -124,10 +124,10 @@ func (a *Agent) take(e *executor, status mesos.TaskStatus) {
 		status.ExecutorID = &e.info.ExecutorID
 		status.ContainerStatus = a.containerStatus(e)
 		a.accept(e, t, status)
-	} else {
-		a.enqueue(e.framework.id(), status)
+		a.confirm(e, status)
+		return
 	}
-	a.confirm(e, status)
+	a.enqueue(e.framework.id(), status) // of a task nobody knows: forwarded, and never confirmed
 }
 
 func (a *Agent) confirm(e *executor, status mesos.TaskStatus) {

@@ -2,6 +2,7 @@ package master
 
 import (
 	"crypto/subtle"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -31,6 +32,10 @@ func (m *Master) routes() http.Handler {
 	handle("/flags", m.serveFlags)
 	mux.HandleFunc("/metrics/snapshot", m.serveMetrics)
 	mux.HandleFunc(wire.LinkPath, m.serveAgentLink)
+	mux.HandleFunc("/{$}", m.serveRoot)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		wire.Text(w, http.StatusNotFound, "404 Not Found.")
+	})
 	return mux
 }
 
@@ -92,6 +97,12 @@ func (m *Master) serveRedirect(w http.ResponseWriter, _ *http.Request) {
 	}
 	w.Header().Set("Location", "//"+leader)
 	w.WriteHeader(http.StatusTemporaryRedirect)
+}
+
+// serveRoot is where Mesos has its web UI.
+func (m *Master) serveRoot(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html")
+	fmt.Fprint(w, `<!DOCTYPE html><title>Local Mesos</title><a href="/state">state</a>`)
 }
 
 func (m *Master) serveTeardown(w http.ResponseWriter, r *http.Request) {

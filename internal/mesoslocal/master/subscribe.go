@@ -43,6 +43,9 @@ func (m *Master) subscribe(request *scheduler.Call_Subscribe, stream *wire.Strea
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	info := *request.FrameworkInfo
+	if info.Checkpoint == nil {
+		info.Checkpoint = ptr(false)
+	}
 	id := info.ID.GetValue()
 	refuse := func(message string) string {
 		stream.Send(errorEvent(message))

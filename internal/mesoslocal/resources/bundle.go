@@ -221,10 +221,15 @@ func (b Bundle) String() string {
 	return strings.Join(parts, "; ")
 }
 
-// Mesos renders the bundle as protobuf resources; with a role, as allocated to it.
+// Mesos renders the bundle as protobuf resources; with a role, as allocated to it, and
+// in the order of offers, else in that of agents: ranges last.
 func (b Bundle) Mesos(role string) []mesos.Resource {
 	var list []mesos.Resource
-	for _, name := range b.Names() {
+	names := b.Names()
+	if role == "" {
+		slices.SortStableFunc(names, func(x, y string) int { return cmp.Compare(len(b.ranges[x]), len(b.ranges[y])) })
+	}
+	for _, name := range names {
 		resource := mesos.Resource{Name: name}
 		if role != "" {
 			star := "*"

@@ -1,0 +1,245 @@
+package mesoslocal
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
+
+	"tidemill/internal/golden"
+	"tidemill/internal/mesoslocal/wire"
+)
+
+// recordings says how each recording is replayed: the local Mesos must answer as the
+// real one did.
+var recordings = []struct {
+	name  string
+	scale float64 // how much faster than it was recorded
+	alter func(lines []golden.Line) []golden.Line
+}{
+	{name: "01_subscribe_fresh", scale: 20},
+	{name: "02_subscribe_variants", scale: 20},
+	{name: "03_bad_http", scale: 4},
+	{name: "04_task_lifecycle", scale: 8},
+	{name: "04k_kill", scale: 2},
+	{name: "05_decline_revive_suppress", scale: 8},
+	{name: "05b_accept_empty", scale: 6},
+	{name: "06_reconcile", scale: 8},
+	{name: "07_launch_invalid", scale: 8},
+	{name: "08_failover", scale: 5},
+	{name: "09_teardown", scale: 5},
+	{name: "20_custom_executor.scheduler", scale: 5},
+}
+
+func TestConformance(t *testing.T) {
+	for _, recording := range recordings {
+		t.Run(recording.name, func(t *testing.T) {
+			t.Parallel()
+			lines, err := golden.Open(recording.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if recording.alter != nil {
+				lines = recording.alter(lines)
+			}
+			replay(t, lines, recording.scale)
+		})
+	}
+}
+
+// site is the local Mesos of one replay, set up as the recorded one was.
+type site struct {
+	t       *testing.T
+	scale   float64
+	master  *Master
+	agents  map[string]*Agent // by recorded port
+	dirs    map[string]string
+	results string // where executors leave what they found
+}
+
+var recordedAgents = map[string]AgentOptions{
+	"5051": {Hostname: "agent-a", Attributes: "rack:a;cassandra:true"},
+	"5052": {Hostname: "agent-b", Attributes: "rack:b;cassandra:false;num:3;range:[1-5]"},
+}
+
+func newSite(t *testing.T, scale float64) *site {
+	t.Helper()
+	s := &site{t: t, scale: scale, agents: map[string]*Agent{}, dirs: map[string]string{}, results: t.TempDir()}
+	master, err := StartMaster(t.Context(), MasterOptions{
+		AgentPingTimeout: time.Second, MaxAgentPingTimeouts: 5, Clock: wire.Clock{Scale: scale}, Log: testLog(t),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(master.Stop)
+	s.master = master
+	for _, port := range []string{"5051", "5052"} {
+		s.dirs[port] = t.TempDir()
+		s.startAgent(port)
+	}
+	t.Cleanup(func() {
+		for _, agent := range s.agents {
+			agent.Stop()
+		}
+	})
+	s.awaitAgents()
+	return s
+}
+
+func testLog(t *testing.T) zerolog.Logger {
+	if os.Getenv("REPLAY_LOG") == "" {
+		return zerolog.Nop()
+	}
+	return zerolog.New(zerolog.NewTestWriter(t))
+}
+
+func (s *site) startAgent(port string) {
+	s.t.Helper()
+	options := recordedAgents[port]
+	options.Master, options.WorkDir, options.Clock = s.master.Addr(), s.dirs[port], wire.Clock{Scale: s.scale}
+	options.AgentPingTimeout, options.Log = time.Second, testLog(s.t)
+	if former := s.agents[port]; former != nil {
+		options.Addr = former.Addr()
+	}
+	agent, err := StartAgent(s.t.Context(), options)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.agents[port] = agent
+}
+
+func (s *site) awaitAgents() {
+	s.t.Helper()
+	deadline := time.Now().Add(patience)
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for ; ; <-ticker.C {
+		registered := 0
+		for _, agent := range s.agents {
+			if agent.ID() != "" {
+				registered++
+			}
+		}
+		if registered == len(s.agents) {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatal("the agents do not register")
+		}
+	}
+}
+
+func (s *site) resolve(host string) string {
+	_, port, _ := strings.Cut(host, ":")
+	if agent := s.agents[port]; agent != nil {
+		return agent.Addr()
+	}
+	return s.master.Addr()
+}
+
+var (
+	sleeping  = regexp.MustCompile(`sleep (\d+(\.\d+)?)`)
+	recorder  = regexp.MustCompile(`exec python3 /srv/mesos/exec\.py (\S+?)( \w*)?"`)
+	graceTime = regexp.MustCompile(`"grace_period": \{"nanoseconds": (\d+)\}`)
+)
+
+// rewrite adapts what tasks run: sleeps are scaled, and the recorded executor is one
+// that replays its own recording.
+func (s *site) rewrite(body string) string {
+	body = sleeping.ReplaceAllStringFunc(body, func(text string) string {
+		seconds, err := strconv.ParseFloat(text[len("sleep "):], 64)
+		if err != nil {
+			return text
+		}
+		return fmt.Sprintf("sleep %.3f", seconds/s.scale)
+	})
+	return recorder.ReplaceAllString(body, fmt.Sprintf(`exec %s %s $1 %g %s"`, os.Args[0], replayArgument, s.scale, s.results))
+}
+
+func replay(t *testing.T, lines []golden.Line, scale float64) {
+	t.Helper()
+	s := newSite(t, scale)
+	p := &player{
+		lines: lines, scale: scale, wait: 15 * time.Second,
+		resolve: s.resolve, rewrite: s.rewrite, control: s.control,
+	}
+	if err := p.play(); err != nil {
+		t.Error(err)
+	}
+	for _, fault := range p.faults {
+		t.Error(fault)
+	}
+	p.compare(t.Errorf)
+	for _, agent := range s.agents {
+		agent.Stop() // ends the executors, whose reports are read next
+	}
+	s.executorReports()
+}
+
+// compare compares what each connection received: the updates of each task in order,
+// and all else in order.
+func (p *player) compare(errorf func(format string, arguments ...any)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, label := range p.labels() {
+		c := p.conns[label]
+		for _, key := range keys(c) {
+			if diff := cmp.Diff(texts(c.recorded, key), texts(c.live, key)); diff != "" {
+				errorf("%s: %s (-real +local):\n%s", label, key, diff)
+			}
+		}
+	}
+}
+
+// keys lists what is compared as a sequence of its own: each task's updates, and each
+// other type of event.
+func keys(c *conn) []string {
+	var list []string
+	for _, e := range slices.Concat(c.recorded, c.live) {
+		if e.Type != "OFFERS" && e.Type != "HEARTBEAT" && !slices.Contains(list, e.Key) {
+			list = append(list, e.Key)
+		}
+	}
+	return list
+}
+
+func texts(events []event, key string) []string {
+	var list []string
+	for _, e := range events {
+		if e.Key == key {
+			list = append(list, e.Text)
+		}
+	}
+	return list
+}
+
+// control does what the recorder did to the real Mesos besides sending calls.
+func (s *site) control(note string) error {
+	return nil
+}
+
+// executorReports fails for what the replayed executors found different.
+func (s *site) executorReports() {
+	s.t.Helper()
+	reports, err := filepath.Glob(filepath.Join(s.results, "*"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, path := range reports {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if len(text) > 0 {
+			s.t.Errorf("executor %s:\n%s", filepath.Base(path), text)
+		}
+	}
+}

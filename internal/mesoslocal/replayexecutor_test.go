@@ -1,0 +1,65 @@
+package mesoslocal
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"tidemill/internal/golden"
+)
+
+// replayArgument makes this test binary an executor that replays a recorded one.
+const replayArgument = "replay-executor"
+
+// runReplayExecutor plays an executor's recording against the agent that started it,
+// leaves what was different in a file, and ends as the recorded one did.
+func runReplayExecutor(name string, scale float64, results string) int {
+	report, err := os.Create(filepath.Join(results, name))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 99
+	}
+	defer report.Close()
+	lines, err := golden.Open(name)
+	if err != nil {
+		fmt.Fprintln(report, err)
+		return 99
+	}
+	code := 0
+	p := &player{
+		lines: lines, scale: scale, wait: 15 * time.Second,
+		resolve: func(string) string { return os.Getenv("MESOS_AGENT_ENDPOINT") },
+		control: func(note string) error {
+			if text, ok := strings.CutPrefix(note, "os._exit("); ok {
+				code, _ = strconv.Atoi(strings.TrimSuffix(text, ")")) // as recorded
+			}
+			return nil
+		},
+	}
+	p.exact = map[string]string{
+		recordedFramework(lines): os.Getenv("MESOS_FRAMEWORK_ID"),
+	}
+	if err := p.play(); err != nil {
+		fmt.Fprintln(report, err)
+	}
+	for _, fault := range p.faults {
+		fmt.Fprintln(report, fault)
+	}
+	p.compare(func(format string, arguments ...any) { fmt.Fprintf(report, format+"\n", arguments...) })
+	return code
+}
+
+// recordedFramework reads the framework's id from the recorded environment.
+func recordedFramework(lines []golden.Line) string {
+	for _, line := range lines {
+		if line.What == golden.Environment {
+			_, rest, _ := strings.Cut(line.Raw, `"MESOS_FRAMEWORK_ID": "`)
+			id, _, _ := strings.Cut(rest, `"`)
+			return id
+		}
+	}
+	return ""
+}
