@@ -164,10 +164,13 @@ func MissingTopic(topic string) error {
 // Committed gives the offsets that a group has committed: the next to read.
 // Partitions without a commit are absent.
 func Committed(ctx context.Context, c *kgo.Client, group, topic string) (map[int32]int64, error) {
-	offsets, err := kadm.NewClient(c).FetchOffsetsForTopics(ctx, group, topic)
-	if err == nil {
-		err = offsets.Error()
-	}
+	var offsets kadm.OffsetResponses
+	err := again(ctx, func() (err error) {
+		if offsets, err = kadm.NewClient(c).FetchOffsetsForTopics(ctx, group, topic); err == nil {
+			err = offsets.Error()
+		}
+		return err
+	})
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, fmt.Errorf("fetch committed offsets of group %s: %w", group, err)
 	}
@@ -180,6 +183,30 @@ func Committed(ctx context.Context, c *kgo.Client, group, topic string) (map[int
 	return out, nil
 }
 
+// coordinatorWait bounds how long a group may have no coordinator: a fresh
+// cluster finds its first one when it is first asked.
+const coordinatorWait = 20 * time.Second
+
+// again repeats a request that the broker said to repeat.
+func again(ctx context.Context, do func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, coordinatorWait)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := do()
+		var reply *kerr.Error
+		if err == nil || !errors.As(err, &reply) || !reply.Retriable {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
 // Commit sets the group's offsets from outside of it, which the broker
 // refuses while the group has members.
 func Commit(ctx context.Context, c *kgo.Client, group, topic string, next map[int32]int64) error {
@@ -187,7 +214,8 @@ func Commit(ctx context.Context, c *kgo.Client, group, topic string, next map[in
 	for p, at := range next {
 		offsets.AddOffset(topic, p, at, -1)
 	}
-	if err := kadm.NewClient(c).CommitAllOffsets(ctx, group, offsets); err != nil {
+	err := again(ctx, func() error { return kadm.NewClient(c).CommitAllOffsets(ctx, group, offsets) })
+	if err != nil {
 		return fmt.Errorf("commit offsets of group %s on topic %s: %w", group, topic, err)
 	}
 	return nil
