@@ -2,6 +2,7 @@ package zk
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -219,4 +220,19 @@ func TestZnodesOfAUserAreClosedToOthers(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "user:password") {
 		t.Errorf("got %v, want an error with a hint about the user", err)
 	}
+}
+
+func TestTermIsRaisedOnlyByOneThatStands(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	a := c.join(t, "http://127.0.0.1:1")
+	l := campaign(t, a.Client)
+	s, err := a.await(bounded(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := a.raise(bounded(t), s, "n-gone-0000000000"); !errors.Is(err, errDisplaced) {
+		t.Errorf("got %v, want errDisplaced", err)
+	}
+	commit(t, l, batch(1)) // not deposed
 }
