@@ -60,6 +60,10 @@ func sessionTo(address string) (*gocql.Session, error) {
 	cluster.Timeout, cluster.ConnectTimeout = 10*time.Second, 10*time.Second
 	cluster.DisableInitialHostLookup = true
 	cluster.HostFilter = gocql.WhiteListHostFilter(host)
+	// Events tell of hosts coming and going, this one too, and make the driver drop it for good.
+	cluster.Events.DisableNodeStatusEvents = true
+	cluster.Events.DisableTopologyEvents = true
+	cluster.Events.DisableSchemaEvents = true
 	cluster.Logger = quiet{}
 	session, err := cluster.CreateSession()
 	if err != nil {
@@ -77,6 +81,7 @@ type node struct {
 func (n *node) close() {
 	if n.session != nil {
 		n.session.Close()
+		n.session = nil
 	}
 }
 
@@ -91,6 +96,8 @@ func (n *node) view(ctx context.Context) (peers int, schema gocql.UUID, err erro
 		n.session.Query("SELECT count(*) FROM system.peers_v2").WithContext(ctx).Scan(&peers),
 		n.session.Query("SELECT schema_version FROM system.local").WithContext(ctx).Scan(&schema))
 	if err != nil {
+		// A session may never find its only host again: the next question has one of its own.
+		n.close()
 		return 0, schema, fmt.Errorf("ask Cassandra at %s: %w", n.address, err)
 	}
 	return peers, schema, nil

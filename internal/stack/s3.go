@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -31,6 +33,9 @@ func s3Recipe(versitygw string, at place, dir string) (recipe, error) {
 		name: "s3", address: address, dir: dir,
 		argv: []string{versitygw, "--port", address, "--region", s3Region, "--quiet",
 			"posix", "--file-perms", "0600", "--dir-perms", "0700", root},
+		// It waits 10 s for any client that is connected and says nothing; its objects are files,
+		// whole as soon as they have their names.
+		grace: 2 * time.Second,
 		env:   []string{"ROOT_ACCESS_KEY=" + s3AccessKey, "ROOT_SECRET_KEY=" + s3SecretKey},
 		ready: func(ctx context.Context) error { return probeS3(ctx, address) },
 	}, nil
@@ -44,6 +49,8 @@ func probeS3(ctx context.Context, address string) error {
 		BaseEndpoint: aws.String("http://" + address), Region: s3Region, UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(s3AccessKey, s3SecretKey, ""),
 		Retryer:     aws.NopRetryer{},
+		// A connection kept open would outlive the question.
+		HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 	})
 	if _, err := client.ListBuckets(ctx, &s3.ListBucketsInput{}); err != nil {
 		return fmt.Errorf("ask S3 at %s: %w", address, err)

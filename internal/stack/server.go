@@ -2,6 +2,7 @@ package stack
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 const (
 	// readyPoll is how often a starting server is asked whether it is ready.
 	readyPoll = 20 * time.Millisecond
-	// stopGrace is how long a server may take to end in good order.
+	// stopGrace is how long a server may take to end in good order, unless its recipe says otherwise.
 	stopGrace = 20 * time.Second
 	// tailBytes of a log are shown when a server fails.
 	tailBytes = 2000
@@ -33,6 +34,7 @@ type recipe struct {
 	argv    []string
 	env     []string
 	ready   func(ctx context.Context) error
+	grace   time.Duration
 }
 
 // Server is one real server: a child process of this one, on loopback.
@@ -168,13 +170,14 @@ func (s *Server) end(sig syscall.Signal) error {
 	if err := signal(life, sig); err != nil {
 		return fmt.Errorf("stop %s: %w", s.recipe.name, err)
 	}
-	grace := time.NewTimer(stopGrace)
-	defer grace.Stop()
+	grace := cmp.Or(s.recipe.grace, stopGrace)
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
 	select {
 	case <-life.exited:
 		return nil
-	case <-grace.C:
-		s.log.Warn().Str("server", s.recipe.name).Dur("grace", stopGrace).Msg("server does not stop: killing it")
+	case <-timer.C:
+		s.log.Warn().Str("server", s.recipe.name).Dur("grace", grace).Msg("server does not stop: killing it")
 	}
 	if err := signal(life, syscall.SIGKILL); err != nil {
 		return fmt.Errorf("kill %s: %w", s.recipe.name, err)

@@ -6,6 +6,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -137,10 +138,7 @@ func (s *Stack) run(ctx context.Context, o Options, programs programs) error {
 	if err != nil {
 		return fmt.Errorf("configure the servers: %w", err)
 	}
-	timeout := o.StartTimeout
-	if timeout == 0 {
-		timeout = defaultStartTimeout
-	}
+	timeout := cmp.Or(o.StartTimeout, defaultStartTimeout)
 	for _, r := range recipes {
 		s.servers = append(s.servers, &Server{recipe: r, nursery: s.nursery, log: o.Log, timeout: timeout})
 	}

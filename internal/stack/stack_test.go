@@ -343,7 +343,7 @@ func gone(pid string) error {
 	if errors.Is(err, os.ErrNotExist) || strings.Contains(string(stat), ") Z ") {
 		return nil
 	}
-	return fmt.Errorf("process is there: %s, %w", stat, err)
+	return fmt.Errorf("process %s is there: %q, %v", pid, stat, err)
 }
 
 func TestATakenPortIsNamed(t *testing.T) {
@@ -437,6 +437,22 @@ func TestAServerCannotBeRestartedAfterItsStackWasStopped(t *testing.T) {
 	}
 	if err := s.Server("s3").Restart(t.Context()); err == nil || !strings.Contains(err.Error(), "stopped") {
 		t.Errorf("got %v, want an error saying that the stack was stopped", err)
+	}
+}
+
+func TestASilentClientDoesNotHoldUpTheEnd(t *testing.T) {
+	s := start(t, stack.Options{S3: true, Dir: t.TempDir()})
+	conn, err := net.Dial("tcp", s.Server("s3").Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	began := time.Now()
+	if err := s.Server("s3").Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s to stop", took)
 	}
 }
 
