@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
+
+	"tidemill/internal/stack"
+	"tidemill/internal/stack/supervisor"
+)
+
+// onlyS3 is the one server that starts without Java, at once.
+var onlyS3 = serverFlags{ZooKeeper: 1, CassandraNodes: 1, NoZooKeeper: true, NoKafka: true, NoCassandra: true}
+
+func runUnderServers(t *testing.T, command ...string) (string, error) {
+	t.Helper()
+	if _, err := exec.LookPath("go"); err != nil && os.Getenv("CI") == "" || testing.Short() {
+		t.Skip("starts a real server: needs go to build it")
+	}
+	var out bytes.Buffer
+	c := console{In: strings.NewReader(""), Out: &out, Err: t.Output()}
+	err := (&stackRun{serverFlags: onlyS3, Command: command}).Run(t.Context(), c, zerolog.Nop())
+	return out.String(), err
+}
+
+func TestStackRunGivesTheCommandItsServers(t *testing.T) {
+	t.Setenv("TIDEMILL_ZK", "")
+	out, err := runUnderServers(t, "--", "sh", "-c", `echo "$TIDEMILL_TEST_RUN $TIDEMILL_TEST_S3 $TIDEMILL_TEST_ZK$TIDEMILL_ZK"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(out, "1 http://tidemill:") || !strings.HasSuffix(out, "region=us-east-1 \n") {
+		t.Errorf("the command saw %q, want the S3 server and no other", out)
+	}
+}
+
+func TestStackRunEndsWithTheCommandsExitCode(t *testing.T) {
+	for script, want := range map[string]int{"exit 7": 7, "kill -9 $$": 128 + 9} {
+		_, err := runUnderServers(t, "sh", "-c", script)
+		var exit *exitError
+		if !errors.As(err, &exit) || exit.Code != want {
+			t.Errorf("%s: got %v, want exit code %d", script, err, want)
+		}
+	}
+	if _, err := runUnderServers(t, "/no/such/command"); err == nil || !strings.Contains(err.Error(), "/no/such/command") {
+		t.Errorf("got %v, want an error naming the command", err)
+	}
+}
+
+func TestStackRunNeedsACommand(t *testing.T) {
+	err := (&stackRun{serverFlags: onlyS3, Command: []string{"--"}}).Run(t.Context(), console{}, zerolog.Nop())
+	if err == nil || !strings.Contains(err.Error(), "tidemill stack run") {
+		t.Errorf("got %v, want an error that shows the usage", err)
+	}
+}
+
+func TestServerFlagsChooseTheServers(t *testing.T) {
+	all := serverFlags{ZooKeeper: 3, CassandraNodes: 2, Racks: []string{"a", "b"}}
+	want := stack.Options{
+		ZooKeeper: 3, Kafka: true, S3: true,
+		Cassandra: []stack.Node{{DataCenter: "dc1", Rack: "a"}, {DataCenter: "dc1", Rack: "b"}},
+	}
+	if got := all.options(); !got.Same(want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got, want := onlyS3.options(), (stack.Options{S3: true}); !got.Same(want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestWithoutServersTheErrorSaysWhatToRun(t *testing.T) {
+	state := stateFlag{StateDir: t.TempDir()}
+	for name, err := range map[string]error{
+		"status": (&stackStatus{stateFlag: state}).Run(t.Context(), &globals{}, console{}),
+		"env":    (&stackEnv{stateFlag: state}).Run(console{}),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "tidemill stack up") {
+			t.Errorf("%s: got %v, want an error naming stack up", name, err)
+		}
+	}
+	var told bytes.Buffer
+	if err := (&stackDown{stateFlag: state, Purge: true}).Run(t.Context(), console{Err: &told}); err != nil {
+		t.Errorf("down: %v", err)
+	}
+	if told.String() != "No servers were up.\n" {
+		t.Errorf("down said %q", told.String())
+	}
+}
+
+func TestStatusNamesWhatIsWrong(t *testing.T) {
+	var out bytes.Buffer
+	err := printStatus(&out, []serverStatus{
+		{Server: supervisor.Server{Name: "s3", Address: "127.0.0.1:7070", Pid: 12, Log: "/s/out.log"}, Healthy: true},
+		{Server: supervisor.Server{Name: "kafka", Address: "127.0.0.1:9092", Log: "/k/out.log"}, Reason: "connection refused"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `SERVER  PID    ADDRESS         HEALTH              LOG
+s3      12     127.0.0.1:7070  ok                  /s/out.log
+kafka   ended  127.0.0.1:9092  connection refused  /k/out.log
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+}
+
+func TestExportsCanBeEvaluated(t *testing.T) {
+	var out bytes.Buffer
+	addresses := stack.Addresses{
+		ZooKeeper: "127.0.0.1:2181",
+		S3:        stack.S3{Endpoint: "http://127.0.0.1:7070", Region: "r", AccessKey: "k", SecretKey: "it's"},
+	}
+	if err := printExports(&out, addresses); err != nil {
+		t.Fatal(err)
+	}
+	got, err := exec.CommandContext(t.Context(), "sh", "-c", out.String()+`echo "$TIDEMILL_ZK $TIDEMILL_S3"`).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, got)
+	}
+	if want := "127.0.0.1:2181 http://k:it%27s@127.0.0.1:7070?region=r\n"; string(got) != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
