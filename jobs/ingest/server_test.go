@@ -330,7 +330,7 @@ func (e *environment) testWay(t *testing.T) {
 }
 
 // door runs a service until stop is called.
-func (e *environment) door(t *testing.T, topic string) (url string, stop func() jobs.Result) {
+func (e *environment) door(t *testing.T, topic string, more ...string) (url string, stop func() jobs.Result) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -340,7 +340,11 @@ func (e *environment) door(t *testing.T, topic string) (url string, stop func() 
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	a := e.assignment(map[string]any{"from": "http", "to": "kafka", "topic": topic}, 1)
+	door := map[string]string{}
+	for i := 0; i < len(more); i += 2 {
+		door[more[i]] = more[i+1]
+	}
+	a := e.assignment(map[string]any{"from": "http", "to": "kafka", "topic": topic, "http": door}, 1)
 	a.Ports, a.Host = []uint64{uint64(port)}, "127.0.0.1"
 	rt := &runtime{t: t, conns: e.conns, said: make(chan jobs.Progress, 100)}
 	stop = e.service(t, a, rt)
