@@ -19,11 +19,15 @@ import (
 type commandLine struct {
 	globals
 
-	Job     jobCmd     `cmd:"" help:"Validate, apply, list, show, run, pause, resume and delete jobs."`
-	Run     runCmd     `cmd:"" help:"List, show and kill runs, and read their logs."`
-	Doctor  doctorCmd  `cmd:"" help:"Check this machine and the addresses for what Tidemill needs."`
-	Config  configCmd  `cmd:"" help:"Show the scheduler's effective configuration."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Job      jobCmd      `cmd:"" help:"Validate, apply, list, show, run, pause, resume and delete jobs."`
+	Run      runCmd      `cmd:"" help:"List, show and kill runs, and read their logs."`
+	Schedule scheduleCmd `cmd:"" help:"Try out schedules."`
+	Doctor   doctorCmd   `cmd:"" help:"Check this machine and the addresses for what Tidemill needs."`
+	Config   configCmd   `cmd:"" help:"Show the scheduler's effective configuration."`
+	Stack    stackCmd    `cmd:"" help:"Start real ZooKeeper, Kafka, Cassandra and S3 servers on this machine."`
+	Mesos    mesosCmd    `cmd:"" help:"Run the local Mesos: a master and agents, each a process of its own."`
+	Executor executorCmd `cmd:"" help:"Run tasks; Mesos agents start this." hidden:""`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
 // globals are the flags of every command.

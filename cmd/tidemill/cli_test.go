@@ -1,0 +1,271 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
+
+	"tidemill/api"
+	"tidemill/api/apitest"
+	"tidemill/jobs"
+)
+
+// shell runs command lines in this process against a scheduler in memory.
+type shell struct {
+	*apitest.Scheduler
+	url   string
+	stdin string
+}
+
+func newShell(t *testing.T, token string) *shell {
+	t.Helper()
+	for _, name := range []string{"TIDEMILL_API", "TIDEMILL_TOKEN_FILE", "TIDEMILL_CONFIG", "TIDEMILL_ZK", "TIDEMILL_KAFKA", "TIDEMILL_CASSANDRA", "TIDEMILL_S3", "TIDEMILL_MASTER"} {
+		t.Setenv(name, "")
+		if err := os.Unsetenv(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known, err := kinds()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &shell{Scheduler: &apitest.Scheduler{}}
+	server, err := api.New(api.Options{Scheduler: s.Scheduler, Kinds: known, Token: token, Log: zerolog.Nop(),
+		Leader: func() (string, bool, bool) { return "", true, true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listening := httptest.NewServer(server)
+	t.Cleanup(listening.Close)
+	s.url = listening.URL
+	return s
+}
+
+// result is what a command line did.
+type result struct {
+	code     int
+	out, err string
+}
+
+func (s *shell) run(t *testing.T, args ...string) result {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code := run(t.Context(), append(args, "--api", s.url), console{In: strings.NewReader(s.stdin), Out: &out, Err: &errs})
+	return result{code: code, out: out.String(), err: errs.String()}
+}
+
+func (r result) want(t *testing.T, code int, out, err string) {
+	t.Helper()
+	if r.code != code || !strings.Contains(r.out, out) || !strings.Contains(r.err, err) {
+		t.Errorf("exit code %d, want %d; want %q in:\n%s\nand %q in:\n%s", r.code, code, out, r.out, err, r.err)
+	}
+}
+
+func file(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const twoJobs = `name: first
+kind: noop
+schedule: { cron: "10 * * * *", zone: Europe/Stockholm }
+---
+name: second
+kind: noop
+after: [first]
+`
+
+func TestUsage(t *testing.T) {
+	s := newShell(t, "")
+	s.run(t, "job", "lst").want(t, exitUsage, "", `did you mean "list"?`)
+	s.run(t, "job", "list", "--colour").want(t, exitUsage, "", "unknown flag --colour")
+	s.run(t, "job", "list", "-o", "xml").want(t, exitUsage, "", "table")
+	s.run(t, "job", "show").want(t, exitUsage, "", "<name>")
+	s.run(t, "job", "apply", "-f", "/nowhere").want(t, exitUsage, "", "/nowhere")
+	s.run(t, "job", "list", "--limit", "0").want(t, exitOK, "NAME", "")
+	s.run(t, "job", "list", "--limit", "9999").want(t, exitUsage, "", "query.limit")
+	s.run(t, "--help").want(t, exitOK, "job validate", "")
+}
+
+func TestUnreachable(t *testing.T) {
+	s := newShell(t, "")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.url = "http://" + l.Addr().String()
+	if err := l.Close(); err != nil { // now nothing listens there
+		t.Fatal(err)
+	}
+	s.run(t, "job", "list").want(t, exitUnreachable, "", `start one with "tidemill local"`)
+	s.run(t, "job", "run", "a", "--wait").want(t, exitUnreachable, "", `start one with "tidemill local"`)
+	s.url = "127.0.0.1"
+	s.run(t, "job", "list").want(t, exitUsage, "", "write it like http://")
+}
+
+func TestNoLeader(t *testing.T) {
+	s := newShell(t, "")
+	s.Fail(&jobs.Error{Code: jobs.Unavailable, Message: "the store is away", Hint: "it is tried again"})
+	s.run(t, "job", "list").want(t, exitUnreachable, "", "the store is away (it is tried again)")
+}
+
+func TestToken(t *testing.T) {
+	s := newShell(t, "s3cret")
+	s.run(t, "job", "list").want(t, exitFailed, "", "--token-file")
+	s.run(t, "job", "list", "--token-file", file(t, "token", "s3cret\n")).want(t, exitOK, "NAME", "")
+	s.run(t, "job", "list", "--token-file", file(t, "token", "wrong")).want(t, exitFailed, "", "the API asks for a token")
+	s.run(t, "job", "list", "--token-file", file(t, "token", "")).want(t, exitFailed, "", "must hold one word")
+}
+
+func TestValidateAndApply(t *testing.T) {
+	s := newShell(t, "")
+	good, bad := file(t, "good.yaml", twoJobs), file(t, "bad.yaml", "name: a b\nkind: nop\nretri: 1\n")
+	s.run(t, "job", "validate", "-f", good).want(t, exitOK, "second", "")
+	s.run(t, "job", "validate", "-f", bad).want(t, exitUsage, "", bad+`:3: retri: unknown field; is it "retry" that you mean?`)
+	s.run(t, "job", "apply", "-f", good, "-f", bad).want(t, exitUsage, "", "3 errors\n")
+	if _, total, err := s.Jobs(t.Context(), jobs.JobQuery{Limit: 1}); total != 0 || err != nil {
+		t.Errorf("%d jobs were applied beside a wrong one (%v)", total, err)
+	}
+	s.run(t, "job", "apply", "-f", good).want(t, exitOK, "created", "")
+	s.run(t, "job", "apply", "-f", filepath.Dir(good)).want(t, exitOK, "replaced", "")
+	s.stdin = "name: third\nkind: noop\nafter: [unheard]\n"
+	s.run(t, "job", "validate", "-f", "-").want(t, exitOK, "third", "for the scheduler to know: unheard")
+	s.run(t, "job", "apply", "-f", "-").want(t, exitUsage, "", `after[0]: no job is named "unheard"`)
+}
+
+// What is shown as YAML can be applied again, and changes nothing.
+func TestShowIsAppliedAgain(t *testing.T) {
+	s := newShell(t, "")
+	s.run(t, "job", "apply", "-f", file(t, "a.yaml", twoJobs)).want(t, exitOK, "", "")
+	shown := s.run(t, "job", "show", "first", "-o", "yaml")
+	shown.want(t, exitOK, "schedule: {cron: 10 * * * *, zone: Europe/Stockholm", "")
+	s.stdin = shown.out
+	s.run(t, "job", "apply", "-f", "-").want(t, exitOK, "replaced", "")
+	if again := s.run(t, "job", "show", "first", "-o", "yaml"); again.out != shown.out {
+		t.Error(cmp.Diff(shown.out, again.out))
+	}
+}
+
+func TestJobs(t *testing.T) {
+	s := newShell(t, "")
+	s.run(t, "job", "apply", "-f", file(t, "a.yaml", twoJobs)).want(t, exitOK, "", "")
+	s.run(t, "job", "list", "--search", "SEC").want(t, exitOK, "after first", "")
+	s.run(t, "job", "list", "--limit", "1").want(t, exitOK, "first", "1 more; go on with --offset 1")
+	var listed []jobs.JobView
+	if err := json.Unmarshal([]byte(s.run(t, "job", "list", "-o", "json").out), &listed); err != nil || len(listed) != 2 {
+		t.Errorf("%d jobs as JSON (%v), want 2", len(listed), err)
+	}
+	s.run(t, "job", "show", "none").want(t, exitFailed, "", `no job has that name ("tidemill job list" shows those there are)`)
+	s.run(t, "job", "pause", "first", "second").want(t, exitOK, "", "second paused")
+	s.run(t, "job", "show", "first").want(t, exitOK, "paused", "")
+	s.run(t, "job", "resume", "first").want(t, exitOK, "", "first resumed")
+	s.run(t, "job", "delete", "first").want(t, exitOK, "", "first deleted")
+	s.run(t, "job", "delete", "first").want(t, exitFailed, "", "no job has that name")
+}
+
+func TestRunWait(t *testing.T) {
+	s := newShell(t, "")
+	s.run(t, "job", "apply", "-f", file(t, "a.yaml", twoJobs)).want(t, exitOK, "", "")
+	s.run(t, "job", "run", "none", "--wait").want(t, exitFailed, "", "no job has that name")
+	s.Finish = func(v *jobs.RunView) { v.State = jobs.RunSucceeded }
+	s.run(t, "job", "run", "first", "--wait", "--arg", "a,b", "--arg=-c").want(t, exitOK, "succeeded", "first.1.r-")
+	runs, _, err := s.Runs(t.Context(), jobs.RunQuery{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"a,b", "-c"}, runs[0].Arguments); diff != "" {
+		t.Error(diff)
+	}
+	s.Finish = func(v *jobs.RunView) {
+		code := 7
+		v.State, v.Reason = jobs.RunFailed, "split 0 failed 3 times"
+		v.Tasks = []jobs.TaskView{{Task: jobs.Task{ID: jobs.NewTaskID(v.ID, 1, 0, 1), Stage: 1, Attempt: 1, State: jobs.AttemptFailed, ExitCode: &code, Host: "here"}}}
+	}
+	key := jobs.RequestKey("mine")
+	task := jobs.NewTaskID(jobs.NewRunID("first", 1, key, 0), 1, 0, 1)
+	s.WriteLog(task, "stderr", strings.Repeat("x", 5000)+"\nno such table\n")
+	s.End(task)
+	failed := s.run(t, "job", "run", "first", "--wait", "--request-id", "mine")
+	failed.want(t, 7, "failed", "split 0 failed 3 times")
+	failed.want(t, 7, "", "x\nno such table\n---\n")
+	if strings.Count(failed.err, "x") > 4<<10 {
+		t.Error("more than the end of stderr is shown")
+	}
+}
+
+func TestRuns(t *testing.T) {
+	s := newShell(t, "")
+	const id, task = jobs.RunID("first.1.r-1.0"), jobs.TaskID("first.1.r-1.0.1.0.1")
+	s.PutRun(jobs.RunView{Run: jobs.Run{ID: id, Job: "first", State: jobs.RunRunning}, Splits: jobs.SplitCounts{Total: 4, Done: 1, Live: 1, Local: 1, Placed: 2},
+		Tasks:   []jobs.TaskView{{Task: jobs.Task{ID: task, Stage: 1, Attempt: 1, State: jobs.AttemptRunning, Host: "cassandra-1"}, Placement: "offer O1, level replica"}},
+		Waiting: []jobs.WaitingSplit{{Stage: 1, Split: 2, Reasons: []jobs.Refusal{{Message: "cpus short by 0.5"}}}}})
+	s.WriteLog(task, "stdout", "hello\n")
+	s.WriteLog(task, "stderr", "ouch\n")
+	s.run(t, "run", "list", "--live").want(t, exitOK, "1/4     50 %", "")
+	s.run(t, "run", "list", "--state", "lost").want(t, exitUsage, "", "query.state")
+	shown := s.run(t, "run", "show", string(id))
+	shown.want(t, exitOK, "offer O1, level replica", "")
+	shown.want(t, exitOK, "cpus short by 0.5", "")
+	s.run(t, "run", "logs", string(id)).want(t, exitOK, "hello\n", "")
+	s.run(t, "run", "logs", string(task), "--stderr").want(t, exitOK, "ouch\n", "")
+	s.run(t, "run", "logs", "none").want(t, exitFailed, "", "no run has that id")
+	s.End(task)
+	s.run(t, "run", "logs", "-f", string(id)).want(t, exitOK, "hello\n", "")
+	s.run(t, "run", "kill", string(id), "--reason", "enough").want(t, exitOK, "", "is being killed")
+	s.run(t, "run", "show", string(id)).want(t, exitOK, "killed by hand: enough", "")
+	s.run(t, "run", "kill", string(id)).want(t, exitFailed, "", "it has ended already")
+}
+
+func TestConfigShow(t *testing.T) {
+	s := newShell(t, "")
+	path := file(t, "tidemill.yaml", "listen: 127.0.0.1:9000\nframework: {role: tide}\nconnections:\n  cassandra: {default: {hosts: [a], username: u, password: p4ss}}\n  kafka: {other: {brokers: [k:9092]}}\n")
+	t.Setenv("TIDEMILL_KAFKA", "b:1,b:2")
+	shown := s.run(t, "config", "show", "--config", path, "--s3", "http://key:s3cret@127.0.0.1:7070?region=eu", "--listen", "127.0.0.1:9001", "-o", "json")
+	shown.want(t, exitOK, `"listen": "127.0.0.1:9001"`, "")
+	for _, want := range []string{`"role": "tide"`, `"name": "tidemill"`, `"b:2"`, `"k:9092"`, `"access_key": "key"`, `"username": "u"`, "********"} {
+		shown.want(t, exitOK, want, "")
+	}
+	if strings.Contains(shown.out, "p4ss") || strings.Contains(shown.out, "s3cret") {
+		t.Errorf("a secret is shown:\n%s", shown.out)
+	}
+	s.run(t, "config", "show", "--config", file(t, "bad.yaml", "listen: x\nlistne: y\n")).want(t, exitUsage, "", `:2: listne: unknown field; is it "listen" that you mean?`)
+	s.run(t, "config", "show", "--s3", "key:s3cret").want(t, exitUsage, "", "http://KEY:SECRET@host:port")
+}
+
+func TestDoctor(t *testing.T) {
+	s := newShell(t, "")
+	s.SetStatus(jobs.Status{Leading: true, Subscribed: true, Master: "m:5050", Jobs: 3})
+	t.Setenv("PATH", t.TempDir())
+	healthy := s.run(t, "doctor", "--dir", t.TempDir())
+	healthy.want(t, exitOK, "warn  java", "")
+	healthy.want(t, exitOK, "make setup", "")
+	healthy.want(t, exitOK, s.url+", master m:5050, 3 jobs", "")
+	s.run(t, "doctor", "--kafka", strings.TrimPrefix(s.url, "http://")).want(t, exitOK, "kafka default", "")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.run(t, "doctor", "--cassandra", addr).want(t, exitFailed, "tidemill stack up", "1 check failed")
+}
+
+func TestVersion(t *testing.T) {
+	s := newShell(t, "")
+	s.run(t, "version").want(t, exitOK, "tidemill", "")
+	s.run(t, "version", "-o", "yaml").want(t, exitOK, "platform: linux/", "")
+}
