@@ -22,12 +22,12 @@ import (
 // real one did.
 var recordings = []struct {
 	name  string
-	scale float64 // how much faster than it was recorded
-	alter func(lines []golden.Line) []golden.Line
+	scale float64  // how much faster than it was recorded
+	skip  []string // connections that are left out
 }{
 	{name: "01_subscribe_fresh", scale: 20},
 	{name: "02_subscribe_variants", scale: 20},
-	{name: "03_bad_http", scale: 4},
+	{name: "03_bad_http", scale: 4, skip: []string{"unknown-path"}}, // any path below /api/v1 reaches the operator API there, whose event stream this one has not
 	{name: "04_task_lifecycle", scale: 8},
 	{name: "04k_kill", scale: 2},
 	{name: "05_decline_revive_suppress", scale: 8},
@@ -47,9 +47,7 @@ func TestConformance(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if recording.alter != nil {
-				lines = recording.alter(lines)
-			}
+			lines = slices.DeleteFunc(lines, func(line golden.Line) bool { return slices.Contains(recording.skip, line.Conn) })
 			replay(t, lines, recording.scale)
 		})
 	}
@@ -211,11 +209,15 @@ func keys(c *conn) []string {
 	return list
 }
 
+// racing is what the recordings themselves differ in: a shell that is killed while it
+// starts may not have set its trap yet.
+var racing = strings.NewReplacer("with signal Terminated", "with signal", "with signal Killed", "with signal")
+
 func texts(events []event, key string) []string {
 	var list []string
 	for _, e := range events {
 		if e.Key == key {
-			list = append(list, e.Text)
+			list = append(list, racing.Replace(e.Text))
 		}
 	}
 	return list

@@ -146,7 +146,11 @@ func (p *player) hangUp(label string) {
 
 // until waits for a condition over what was received; mu is held while it is checked.
 func (p *player) until(what string, holds func() bool) error {
-	timeout := time.After(p.wait)
+	return p.within(p.wait, what, holds)
+}
+
+func (p *player) within(wait time.Duration, what string, holds func() bool) error {
+	timeout := time.After(wait)
 	for {
 		p.mu.Lock()
 		ok, change := holds(), p.change
@@ -157,7 +161,7 @@ func (p *player) until(what string, holds func() bool) error {
 		select {
 		case <-change:
 		case <-timeout:
-			return fmt.Errorf("no %s within %s", what, p.wait)
+			return fmt.Errorf("no %s within %s", what, wait)
 		}
 	}
 }
@@ -393,12 +397,7 @@ var uuidField = regexp.MustCompile(`"uuid": ?"([A-Za-z0-9+/]{22}==)"`)
 func (p *player) translate(text string) (string, error) {
 	var failure error
 	replace := func(token string) string {
-		var live string
-		err := p.until("live counterpart of "+token, func() bool {
-			var known bool
-			live, known = p.ids.live(token)
-			return known
-		})
+		live, err := p.counterpart(token)
 		failure = errors.Join(failure, err)
 		return live
 	}
@@ -408,6 +407,64 @@ func (p *player) translate(text string) (string, error) {
 		return strings.Replace(field, uuid, replace(uuid), 1)
 	})
 	return text, failure
+}
+
+// counterpart waits for the live counterpart of a recorded id. Offers that came in
+// fragments are declined meanwhile, so that they come as one.
+func (p *player) counterpart(token string) (live string, err error) {
+	const patient = time.Second
+	for deadline := time.Now().Add(p.wait); ; {
+		err = p.within(patient, "live counterpart of "+token, func() bool {
+			var known bool
+			live, known = p.ids.live(token)
+			return known
+		})
+		if err == nil || time.Now().After(deadline) {
+			return live, err
+		}
+		p.mu.Lock()
+		label, fragments := p.ids.fragments(token)
+		p.mu.Unlock()
+		if len(fragments) > 0 {
+			if err := p.decline(label, fragments); err != nil {
+				return "", err
+			}
+		}
+	}
+}
+
+// decline gives offers of a subscription back, to be made again at once.
+func (p *player) decline(label string, offers []string) error {
+	p.mu.Lock()
+	c := p.conns[label]
+	framework, streamID := "", ""
+	for _, e := range c.live {
+		if e.Type == "SUBSCRIBED" {
+			body, _ := e.Tree["subscribed"].(map[string]any)
+			framework = at(body, "framework_id", "value")
+		}
+	}
+	for _, r := range c.responses {
+		streamID = r.head.Header.Get("Mesos-Stream-Id")
+	}
+	p.mu.Unlock()
+	var ids []string
+	for _, id := range offers {
+		ids = append(ids, fmt.Sprintf(`{"value":%q}`, id))
+	}
+	body := fmt.Sprintf(`{"type":"DECLINE","framework_id":{"value":%q},"decline":{"offer_ids":[%s],"filters":{"refuse_seconds":0}}}`,
+		framework, strings.Join(ids, ","))
+	request, err := http.NewRequest(http.MethodPost, "http://"+p.resolve("127.0.0.1:5050")+"/api/v1/scheduler", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Mesos-Stream-Id", streamID)
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	return answer.Body.Close()
 }
 
 // labels returns the connections with events, in order of their first use.

@@ -142,8 +142,8 @@ type translation struct {
 
 // offerShape is how offers are told apart.
 type offerShape struct {
-	host, role string
-	cpus, mem  float64
+	conn, host, role string
+	cpus, mem        float64
 }
 
 type liveOffer struct {
@@ -165,7 +165,7 @@ func (x *translation) learnRecorded(conn string, e event) {
 	case "SUBSCRIBED":
 		x.pair(conn, e, true)
 	case "OFFERS":
-		eachOffer(e, func(id, agent string, shape offerShape) {
+		eachOffer(conn, e, func(id, agent string, shape offerShape) {
 			x.recordedOffers[id], x.hosts[agent] = shape, shape.host
 		})
 	case "UPDATE":
@@ -180,10 +180,17 @@ func (x *translation) learnLive(conn string, e event) {
 	case "SUBSCRIBED":
 		x.pair(conn, e, false)
 	case "OFFERS":
-		eachOffer(e, func(id, agent string, shape offerShape) {
+		eachOffer(conn, e, func(id, agent string, shape offerShape) {
 			x.liveOffers = append(x.liveOffers, liveOffer{id: id, shape: shape})
 			x.agent[shape.host] = agent
 		})
+	case "RESCIND":
+		body, _ := e.Tree["rescind"].(map[string]any)
+		for i := range x.liveOffers {
+			if x.liveOffers[i].id == at(body, "offer_id", "value") {
+				x.liveOffers[i].used = true
+			}
+		}
 	case "UPDATE":
 		if e.UUID != "" && !slices.Contains(x.liveUUIDs[e.Task], e.UUID) {
 			x.liveUUIDs[e.Task] = append(x.liveUUIDs[e.Task], e.UUID)
@@ -211,12 +218,12 @@ func (x *translation) pair(conn string, e event, recorded bool) {
 	}
 }
 
-func eachOffer(e event, visit func(id, agent string, shape offerShape)) {
+func eachOffer(conn string, e event, visit func(id, agent string, shape offerShape)) {
 	body, _ := e.Tree["offers"].(map[string]any)
 	offers, _ := body["offers"].([]any)
 	for _, one := range offers {
 		offer, _ := one.(map[string]any)
-		shape := offerShape{host: at(offer, "hostname"), role: at(offer, "allocation_info", "role")}
+		shape := offerShape{conn: conn, host: at(offer, "hostname"), role: at(offer, "allocation_info", "role")}
 		list, _ := offer["resources"].([]any)
 		for _, item := range list {
 			resource, _ := item.(map[string]any)
@@ -231,6 +238,23 @@ func eachOffer(e event, visit func(id, agent string, shape offerShape)) {
 		}
 		visit(at(offer, "id", "value"), at(offer, "agent_id", "value"), shape)
 	}
+}
+
+// fragments returns the live offers of an agent that a recorded offer may consist of:
+// where tasks ended within one cycle of the real allocator, two of the scaled one may
+// have offered their resources one by one.
+func (x *translation) fragments(id string) (conn string, ids []string) {
+	shape, ok := x.recordedOffers[id]
+	if !ok {
+		return "", nil
+	}
+	for i := range x.liveOffers {
+		if o := &x.liveOffers[i]; !o.used && o.shape.conn == shape.conn && o.shape.host == shape.host {
+			o.used = true
+			ids = append(ids, o.id)
+		}
+	}
+	return shape.conn, ids
 }
 
 // live returns the live counterpart of a recorded id, false while it is not there yet.
