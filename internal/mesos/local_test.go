@@ -199,7 +199,7 @@ func testSpec(t *testing.T) scheduler.ExecutorSpec {
 	}
 	return scheduler.ExecutorSpec{
 		ID: "test-executor", Name: "test", Command: "./tidemill", Arguments: []string{executorArgument}, Artifact: program,
-		Env: map[string]string{"TIDE": "high"}, Resources: jobs.Resources{CPUs: 0.1, Mem: 32}, Grace: time.Second,
+		Env: map[string]string{"TIDE": "high"}, Resources: jobs.Resources{CPUs: 0.1, Mem: 32}, Grace: 10 * time.Second, // a race-detecting executor lingers for one
 	}
 }
 
