@@ -33,7 +33,6 @@ type feed[E any] struct {
 // one of the request that brought the body, and cancel its.
 func (f *feed[E]) run(ctx context.Context, body io.ReadCloser, decode func([]byte) ([]E, error)) {
 	defer close(f.events)
-	defer f.cancel(errClosed)
 	defer body.Close()
 	in := newFrames(body)
 	for {
@@ -62,6 +61,7 @@ func (f *feed[E]) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.err = err
+	f.cancel(err)
 }
 
 // read waits for one frame, and not for longer than the limit. The clock

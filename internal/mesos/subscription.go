@@ -41,12 +41,11 @@ func (s *Scheduler) start(life context.Context, cancel context.CancelCauseFunc, 
 			cancel: cancel,
 			limit:  missedHeartbeats * defaultHeartbeat,
 		},
-		to: to, calls: s.calls, acks: s.acks,
+		to: to, calls: s.calls, acks: s.acks, life: life,
 		book:      newBook(),
 		log:       s.options.Log.With().Str("master", to.url.Host).Logger(),
 		framework: make(chan struct{}),
 	}
-	sub.life = life
 	sub.owned.Go(func() { sub.run(life, resp.Body, sub.decode) })
 	return sub
 }
@@ -132,9 +131,13 @@ func (s *subscription) Send(ctx context.Context, c scheduler.Call) error {
 	call.FrameworkID = s.id
 	err = s.to.call(ctx, over, call)
 	var refused *scheduler.CallError
-	if !errors.As(err, &refused) {
-		// Taken, or nobody knows: either way these offers are not ours any more.
-		s.book.remove(answered...)
+	if errors.As(err, &refused) {
+		return refused
 	}
-	return err
+	// Taken, or nobody knows: either way these offers are not ours any more.
+	s.book.remove(answered...)
+	if err != nil {
+		return fmt.Errorf("%s at master %s: %w", call.Type, s.to.url.Host, err)
+	}
+	return nil
 }
