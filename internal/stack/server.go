@@ -114,7 +114,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.awaitReady(ctx); err != nil {
 		return fmt.Errorf("start %s: %w; the end of %s: %s", s.recipe.name, err, s.LogFile(), tail(s.LogFile()))
 	}
-	s.log.Info().Str("server", s.recipe.name).Str("address", s.recipe.address).Int("pid", s.Pid()).
+	s.log.Debug().Str("server", s.recipe.name).Str("address", s.recipe.address).Int("pid", s.Pid()).
 		Dur("took", time.Since(began)).Msg("server is ready")
 	return nil
 }
