@@ -31,7 +31,7 @@ func BenchmarkWarmExecutor(b *testing.B) {
 	launched := 0
 	for done := 0; done < b.N; done = agent.count() {
 		for ; launched < b.N && launched < done+200; launched++ {
-			agent.launch(jobs.Assignment{Task: jobs.TaskID(fmt.Sprint("t", launched)), Kind: "noop", Stage: 1})
+			agent.launch(jobs.Assignment{Task: jobs.TaskID(fmt.Sprint("t", launched)), Kind: "noop", Stage: 1, Start: 1})
 		}
 		<-agent.news
 	}

@@ -65,7 +65,7 @@ func serve(shared bool) error {
 
 // cluster is a local Mesos with one agent, and a framework on it.
 type cluster struct {
-	t       *testing.T
+	t       testing.TB
 	line    *lifeline.Line
 	agent   *mesoslocal.Agent
 	options mesoslocal.AgentOptions
@@ -73,9 +73,11 @@ type cluster struct {
 	offers  []jobs.Offer
 	updates map[jobs.TaskID][]jobs.Update
 	lost    []scheduler.ExecutorLost
+
+	finished int // tasks
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	line, err := lifeline.New()
 	if err != nil {
@@ -128,7 +130,7 @@ func (c *cluster) until(what string, condition func() bool) {
 			}
 			c.take(e)
 		case <-limit:
-			c.t.Fatalf("waited in vain for %s: %v", what, c.updates)
+			c.t.Fatalf("waited in vain for %s; %d tasks are known", what, len(c.updates))
 		}
 	}
 }
@@ -143,9 +145,34 @@ func (c *cluster) take(e scheduler.Event) {
 		c.lost = append(c.lost, e)
 	case scheduler.Updated:
 		c.updates[e.Task] = append(c.updates[e.Task], e.Update)
+		if e.State == jobs.TaskFinished {
+			c.finished++
+		}
 		if len(e.UUID) > 0 {
 			c.send(scheduler.Acknowledge{Task: e.Task, Agent: e.Agent, UUID: e.UUID})
 		}
+	}
+}
+
+const taskCPUs = 0.01
+
+// offer waits for one that is large enough. Smaller ones go back, to be joined.
+func (c *cluster) offer(cpus float64) jobs.Offer {
+	c.t.Helper()
+	for {
+		c.until("an offer", func() bool { return len(c.offers) > 0 })
+		for _, o := range c.offers {
+			if o.Resources.CPUs >= cpus {
+				c.offers = nil
+				return o
+			}
+		}
+		var small []string
+		for _, o := range c.offers {
+			small = append(small, o.ID)
+		}
+		c.offers = nil
+		c.send(scheduler.Decline{Offers: small, Refuse: 10 * time.Millisecond})
 	}
 }
 
@@ -159,9 +186,7 @@ func (c *cluster) launch(as string, assignments ...jobs.Assignment) scheduler.Ex
 		ID: as, Name: as, Command: self, Env: map[string]string{role: as},
 		Resources: jobs.Resources{CPUs: 0.1, Mem: 64},
 	}
-	c.until("an offer", func() bool { return len(c.offers) > 0 })
-	offer := c.offers[0]
-	c.offers = nil
+	offer := c.offer(taskCPUs*float64(len(assignments)) + spec.Resources.CPUs)
 	accept := scheduler.Accept{Offers: []string{offer.ID}}
 	for _, a := range assignments {
 		data, err := json.Marshal(a)
@@ -170,7 +195,7 @@ func (c *cluster) launch(as string, assignments ...jobs.Assignment) scheduler.Ex
 		}
 		accept.Launches = append(accept.Launches, scheduler.Launch{
 			Task: a.Task, Name: string(a.Task), Agent: offer.AgentID, Executor: spec, Data: data,
-			Resources: jobs.Resources{CPUs: 0.01, Mem: 8},
+			Resources: jobs.Resources{CPUs: taskCPUs, Mem: 8},
 		})
 	}
 	c.send(accept)
@@ -272,4 +297,56 @@ func residentMiB(t *testing.T, pid string) int {
 	}
 	t.Fatalf("no VmRSS in %s", b)
 	return 0
+}
+
+func TestACommandDiesWithItsExecutor(t *testing.T) {
+	c := newCluster(t)
+	pids := filepath.Join(t.TempDir(), "pids")
+	if err := syscall.Mkfifo(pids, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.launch("own", shell("t1", `trap '' TERM HUP; echo $PPID $$ > `+pids+`; while :; do sleep 0.05; done`))
+	b, err := os.ReadFile(pids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var executorPID, commandPID int
+	if _, err := fmt.Sscan(string(b), &executorPID, &commandPID); err != nil {
+		t.Fatalf("%q: %v", b, err)
+	}
+	if err := syscall.Kill(executorPID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	c.until("the agent's word", func() bool { return c.state("t1") == jobs.TaskFailed })
+	if err := syscall.Kill(commandPID, 0); err == nil {
+		if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", commandPID)); !strings.Contains(string(b), ") Z ") {
+			t.Errorf("the command lives on: %s", b)
+			_ = syscall.Kill(commandPID, syscall.SIGKILL)
+		}
+	}
+}
+
+// BenchmarkThroughMesos measures noop tasks through the local Mesos, its
+// journals and this framework's acknowledgements included, on one warm executor.
+func BenchmarkThroughMesos(b *testing.B) {
+	c := newCluster(b)
+	next := 0
+	batch := func(size int) {
+		var list []jobs.Assignment
+		for range size {
+			id := fmt.Sprint("t", next)
+			next++
+			list = append(list, jobs.Assignment{Task: jobs.TaskID(id), Kind: "noop", Stage: 1, Start: 1})
+		}
+		c.launch("shared", list...)
+		c.until("the end of a batch", func() bool { return c.finished == next })
+	}
+	batch(1) // warm
+	b.ResetTimer()
+	for done := 0; done < b.N; {
+		size := min(500, b.N-done)
+		batch(size)
+		done += size
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 }

@@ -71,13 +71,7 @@ func (f *family) start(cmd *exec.Cmd, mark string, stdout, stderr io.Writer) (*p
 		return nil, errors.Join(err, out.Close())
 	}
 	cmd.Stdout, cmd.Stderr = out, errs
-	f.mu.Lock()
-	err = cmd.Start()
-	if err == nil {
-		f.leaders[cmd.Process.Pid] = true
-		p.leader, err = readProc(cmd.Process.Pid) // a zombie can be read, too
-	}
-	f.mu.Unlock()
+	err = f.fork(p)
 	if err = errors.Join(err, out.Close(), errs.Close()); err != nil {
 		p.drain()
 		return nil, err
@@ -87,6 +81,21 @@ func (f *family) start(cmd *exec.Cmd, mark string, stdout, stderr io.Writer) (*p
 		close(p.exited)
 	}()
 	return p, nil
+}
+
+// fork starts the process and enters it among the live commands.
+func (f *family) fork(p *process) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	var err error
+	if p.leader, err = readProc(p.cmd.Process.Pid); err != nil { // a zombie can be read, too
+		return errors.Join(err, p.cmd.Process.Kill(), p.cmd.Wait())
+	}
+	f.leaders[p.leader.pid] = true
+	return nil
 }
 
 // pipe gives the command's end of a pipe whose content goes to w.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -249,4 +250,39 @@ func TestTheEndOfOneCommandLeavesOthersAlone(t *testing.T) {
 	cancel(jobs.Stop{Reason: "killed", Grace: time.Second})
 	<-ended
 	wantGone(t, other...)
+}
+
+func TestNoGoroutineNorDescriptorStays(t *testing.T) {
+	measure := func() (goroutines, files int) {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return runtime.NumGoroutine(), len(entries)
+	}
+	work := func() {
+		if _, _, err := run(t, t.Context(), Spec{Command: "echo x; (setsid sleep 1000 &)"}, nil); err != nil {
+			t.Error(err)
+		}
+		if _, _, err := run(t, t.Context(), Spec{Argv: []string{"/no/such/program"}}, nil); err == nil {
+			t.Error("a program that is not there was started")
+		}
+	}
+	work() // what the runtime opens once
+	goroutines, files := measure()
+	for range 5 {
+		work()
+	}
+	// The goroutine that waited for a command closes a channel and is gone.
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		g, f := measure()
+		if g <= goroutines && f <= files {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d goroutines and %d files became %d and %d", goroutines, files, g, f)
+		}
+		runtime.Gosched()
+	}
 }
