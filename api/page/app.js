@@ -6,6 +6,7 @@ import { ago, badge, card, el, facts, final, jobLink, localShare, progress, runL
 const pageSize = 25;
 const main = document.getElementById("main");
 const list = { search: "", offset: 0 }; // of the jobs, kept between views
+let typing = false; // in the search box, which is kept too
 
 async function act(what, done) {
   try {
@@ -34,12 +35,13 @@ async function overview() {
   const reasons = new Map(await Promise.all(waiting.map(async (r) =>
     [r.id, (await get(at("runs", r.id)).catch(() => r)).waiting])));
   const byJob = Map.groupBy(recent.runs, (r) => r.job);
+  typing = document.activeElement === searchBox; // before it moves into the new view, and loses the focus
   return [
     card([el("h2", "Live runs"), el("span.soft", live.total || "")],
       table(["Run", "State", "Splits", "#Beside data", "Since"], live.runs.map((r) => liveRow(r, reasons.get(r.id))),
         "Nothing is running. A job runs when it is due, when its parents have succeeded, or by hand.")),
     card([el("h2", "Jobs"), el("span.soft", jobs.total || ""), el("span.grow"), searchBox],
-      table(["Name", "State", "When", "Next", "Last runs", "Ended"], jobs.jobs.map((j) => jobRow(j, byJob.get(j.name) ?? [])),
+      table(["Name", "State", "When", "Next", "Last runs", "Last"], jobs.jobs.map((j) => jobRow(j, byJob.get(j.name) ?? [])),
         list.search ? "No job matches." : "There is no job yet. “tidemill job apply -f FILE” adds some."),
       pager(jobs.total)),
   ];
@@ -211,11 +213,11 @@ async function draw() {
   const hash = location.hash;
   header().catch((e) => document.getElementById("problems").replaceChildren(el("p", e.message)));
   try {
+    typing = false;
     const view = (await route()()).filter(Boolean);
     if (hash !== location.hash) return; // the user went on
-    const focused = document.activeElement;
     main.replaceChildren(...view);
-    if (focused === searchBox) searchBox.focus();
+    if (typing) searchBox.focus();
   } catch (e) {
     if (hash === location.hash) main.replaceChildren(el("p.empty", e.message));
   }
