@@ -24,6 +24,8 @@ type fakeAgent struct {
 	sandbox string
 	stream  *fakeStream
 	away    bool // refuses subscriptions
+	hung    bool // does not answer them
+	silent  bool // answers, and says no SUBSCRIBED
 	mute    bool // acknowledges nothing
 	told    [][]Task
 	seen    map[string]bool // uuids
@@ -37,15 +39,24 @@ func newFakeAgent(sandbox string) *fakeAgent {
 	return &fakeAgent{sandbox: sandbox, seen: map[string]bool{}, updates: map[jobs.TaskID][]Update{}, news: make(chan struct{}, 1)}
 }
 
-func (a *fakeAgent) Subscribe(_ context.Context, tasks []Task, updates []Update) (Stream, error) {
+func (a *fakeAgent) Subscribe(ctx context.Context, tasks []Task, updates []Update) (Stream, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.away {
+	switch {
+	case a.away:
 		return nil, errors.New("connection refused")
+	case a.hung:
+		a.mu.Unlock()
+		<-ctx.Done()
+		a.mu.Lock()
+		return nil, context.Cause(ctx)
 	}
 	a.told = append(a.told, tasks)
 	s := &fakeStream{agent: a, events: make(chan Event, 1<<14)}
 	a.stream = s
+	if a.silent {
+		return s, nil
+	}
 	s.events <- Subscribed{AgentID: "S0", Host: "agent-a"}
 	slices.SortStableFunc(updates, func(x, y Update) int { return x.Timestamp.Compare(y.Timestamp) })
 	for _, u := range updates {

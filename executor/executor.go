@@ -139,6 +139,8 @@ func (x *Executor) loop(ctx, serving context.Context) {
 			x.receive(serving, e, open)
 		case err := <-x.link.failed():
 			x.lose(serving, fmt.Errorf("send an update: %w", err))
+		case <-x.link.silent:
+			x.lose(serving, fmt.Errorf("the agent did not say SUBSCRIBED within %s", answerWithin))
 		case <-x.inner.ready:
 			for _, e := range x.inner.take(storeBatch) {
 				x.step(serving, e)

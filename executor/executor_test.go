@@ -260,6 +260,40 @@ func TestWorkOutlivesTheAgentForTheRecoveryTimeout(t *testing.T) {
 	}
 }
 
+func TestAnAgentThatHangsIsAskedAgain(t *testing.T) {
+	hang := map[string]func(a *fakeAgent, on bool){
+		"before it answers": func(a *fakeAgent, on bool) { a.hung = on },
+		"after it answered": func(a *fakeAgent, on bool) { a.silent = on },
+	}
+	for name, set := range hang {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := start(t, nil)
+				defer r.stop(t)
+				r.actor.on("t1", func(context.Context, jobs.Assignment, jobs.Runtime) (jobs.Result, error) {
+					pass(time.Minute)
+					return jobs.Result{}, nil
+				})
+				r.agent.launch(assignment("t1"))
+				synctest.Wait()
+				r.agent.mu.Lock()
+				set(r.agent, true)
+				r.agent.mu.Unlock()
+				r.agent.cut()
+				pass(5 * time.Minute)
+				r.agent.mu.Lock()
+				set(r.agent, false)
+				r.agent.mu.Unlock()
+				healed := time.Now()
+				r.agent.awaitEnd(t, "t1")
+				if d := time.Since(healed); d > answerWithin+4*time.Second {
+					t.Errorf("it took %s to come back", d)
+				}
+			})
+		})
+	}
+}
+
 func TestWithoutCheckpointingALostAgentEndsAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, func(o *Options) { o.RecoveryTimeout = 0 })

@@ -7,7 +7,12 @@ import (
 	"time"
 )
 
-const firstBackoff = 50 * time.Millisecond
+const (
+	firstBackoff = 50 * time.Millisecond
+	// answerWithin bounds a try, and then the wait for SUBSCRIBED: an agent
+	// that hangs must not be waited for longer than one that is down.
+	answerWithin = 10 * time.Second
+)
 
 // link is the connection to the agent: at most one subscription under way, and
 // at most one stream. The loop owns it; only message is called from elsewhere.
@@ -20,6 +25,7 @@ type link struct {
 	subscribed chan subscription
 	retry      <-chan time.Time // until the next try
 	events     <-chan Event     // of the stream; nil: there is none
+	silent     <-chan time.Time // speaks when SUBSCRIBED is overdue
 	sender     *sender
 	current    atomic.Pointer[sender] // for message
 	cancelAsk  context.CancelFunc
@@ -44,7 +50,7 @@ func (l *link) connect(ctx context.Context, m *machine) {
 		return
 	}
 	l.asking = true
-	ctx, l.cancelAsk = context.WithCancel(ctx)
+	ctx, l.cancelAsk = context.WithTimeout(ctx, answerWithin)
 	tasks, updates := m.unacknowledged(l.now())
 	go func() {
 		s, err := l.agent.Subscribe(ctx, tasks, updates)
@@ -63,11 +69,12 @@ func (l *link) open(ctx context.Context, s subscription) error {
 	l.sender = newSender(ctx, s.stream)
 	l.current.Store(l.sender)
 	l.events = s.stream.Events()
+	l.silent = time.After(answerWithin)
 	return nil
 }
 
 // settle says that the stream is good.
-func (l *link) settle() { l.backoff = firstBackoff }
+func (l *link) settle() { l.backoff, l.silent = firstBackoff, nil }
 
 // pause waits before the next try: longer each time, and at random, so that
 // the executors of an agent that returns do not all come at once.
@@ -88,7 +95,7 @@ func (l *link) hangUp() {
 	}
 	l.current.Store(nil)
 	l.sender.close()
-	l.sender, l.events = nil, nil
+	l.sender, l.events, l.silent = nil, nil, nil
 }
 
 // close ends everything and waits for it.
