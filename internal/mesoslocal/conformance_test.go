@@ -1,6 +1,7 @@
 package mesoslocal
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +17,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"tidemill/internal/golden"
+	"tidemill/internal/lifeline"
+	"tidemill/internal/mesoslocal/container"
 	"tidemill/internal/mesoslocal/wire"
 )
 
@@ -37,6 +41,22 @@ var recordings = []struct {
 	{name: "08_failover", scale: 5},
 	{name: "09_teardown", scale: 5},
 	{name: "20_custom_executor.scheduler", scale: 5},
+	{name: "11_agent_files", scale: 2, skip: []string{"files/download"}}, // the log of another executor
+	{name: "21_agent_recovery.scheduler", scale: 3},
+	{name: "22_agent_restart_nocheckpoint.scheduler", scale: 4},
+	{name: "23_agent_lost_partition_aware", scale: 5},
+	{name: "23_agent_lost_plain", scale: 5},
+	{name: "24_agent_stop", scale: 5},
+	{name: "30_http_connection", scale: 4},
+	{name: "31_update_framework", scale: 4},
+	{name: "32_two_frameworks", scale: 4},
+	{name: "34_two_agents_accept", scale: 4},
+	{name: "35_nockpt_partition_aware", scale: 4},
+	{name: "36_agent_new_workdir", scale: 4},
+	{name: "39_executor_death.scheduler", scale: 4},
+	{name: "40_two_roles", scale: 4},
+	{name: "04b_task_killing_state", scale: 4},
+	{name: "26b_launch_group_custom", scale: 4},
 }
 
 func TestConformance(t *testing.T) {
@@ -61,6 +81,8 @@ type site struct {
 	agents  map[string]*Agent // by recorded port
 	dirs    map[string]string
 	results string // where executors leave what they found
+	player  *player
+	line    *lifeline.Line // nothing outlives the replay
 }
 
 var recordedAgents = map[string]AgentOptions{
@@ -79,6 +101,10 @@ func newSite(t *testing.T, scale float64) *site {
 	}
 	t.Cleanup(master.Stop)
 	s.master = master
+	if s.line, err = lifeline.New(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.line.Close() })
 	for _, port := range []string{"5051", "5052"} {
 		s.dirs[port] = t.TempDir()
 		s.startAgent(port)
@@ -103,7 +129,7 @@ func (s *site) startAgent(port string) {
 	s.t.Helper()
 	options := recordedAgents[port]
 	options.Master, options.WorkDir, options.Clock = s.master.Addr(), s.dirs[port], wire.Clock{Scale: s.scale}
-	options.AgentPingTimeout, options.Log = time.Second, testLog(s.t)
+	options.AgentPingTimeout, options.Log, options.Lifeline = time.Second, testLog(s.t), s.line
 	if former := s.agents[port]; former != nil {
 		options.Addr = former.Addr()
 	}
@@ -167,8 +193,11 @@ func replay(t *testing.T, lines []golden.Line, scale float64) {
 	s := newSite(t, scale)
 	p := &player{
 		lines: lines, scale: scale, wait: 15 * time.Second,
-		resolve: s.resolve, rewrite: s.rewrite, control: s.control,
+		resolve: s.resolve, rewrite: s.rewrite, control: s.control, paths: func(text string) string {
+			return strings.ReplaceAll(text, "/srv/mesos/run/agent1/work", s.dirs["5051"])
+		},
 	}
+	s.player = p
 	if err := p.play(); err != nil {
 		t.Error(err)
 	}
@@ -225,6 +254,53 @@ func texts(events []event, key string) []string {
 
 // control does what the recorder did to the real Mesos besides sending calls.
 func (s *site) control(note string) error {
+	port := "5051"
+	if strings.Contains(note, "agent-b") || s.onAgentB(note) {
+		port = "5052"
+	}
+	switch {
+	case strings.Contains(note, "wipe, restart"):
+		s.agents[port].Crash()
+		s.dirs[port] = s.t.TempDir()
+		s.startAgent(port)
+	case strings.Contains(note, "kill -9 agent-"), note == "signal TERM":
+		s.agents[port].Crash()
+	case note == "signal USR1":
+		s.agents[port].Stop()
+	case strings.HasPrefix(note, "restart agent-"):
+		s.startAgent(port)
+	case strings.HasPrefix(note, "kill -9 executor pid 17710"):
+		return s.killExecutor("t-kill9")
+	case strings.HasPrefix(note, "killed custom executor 17745"):
+		return errors.Join(s.killExecutor("t-down"), s.killExecutor("t-cmd"))
+	}
+	return nil
+}
+
+func (s *site) onAgentB(note string) bool { return strings.HasPrefix(note, "signal ") }
+
+// killExecutor kills the executor process of a task: the child of its container's
+// supervisor, whose pid the task's updates carry.
+func (s *site) killExecutor(task string) error {
+	s.player.mu.Lock()
+	pid := 0
+	for _, c := range s.player.conns {
+		for _, e := range c.live {
+			if e.Task == task && e.Type == "UPDATE" {
+				body, _ := e.Tree["update"].(map[string]any)
+				status, _ := body["status"].(map[string]any)
+				container, _ := status["container_status"].(map[string]any)
+				number, _ := container["executor_pid"].(float64)
+				pid = int(number)
+			}
+		}
+	}
+	s.player.mu.Unlock()
+	for _, child := range container.Children(pid) {
+		if err := syscall.Kill(child, syscall.SIGKILL); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

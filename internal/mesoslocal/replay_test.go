@@ -31,6 +31,7 @@ type player struct {
 	control func(note string) error          // acts on a recorder's remark
 	rewrite func(body string) string         // changes requests, commands for one
 	wait    time.Duration                    // how long for each event
+	paths   func(text string) string         // changes paths in requests
 	exact   map[string]string                // ids known beforehand
 
 	mu     sync.Mutex
@@ -94,7 +95,7 @@ func (p *player) step(line golden.Line) error {
 	switch {
 	case line.Dir == golden.Note:
 		p.pace(line.T)
-		if p.control != nil {
+		if p.control != nil && line.What != "info" {
 			return p.control(line.Raw)
 		}
 	case line.What == golden.Request:
@@ -396,6 +397,9 @@ var uuidField = regexp.MustCompile(`"uuid": ?"([A-Za-z0-9+/]{22}==)"`)
 // an update's UUID, that has not come yet it waits.
 func (p *player) translate(text string) (string, error) {
 	var failure error
+	if p.paths != nil {
+		text = p.paths(text)
+	}
 	replace := func(token string) string {
 		live, err := p.counterpart(token)
 		failure = errors.Join(failure, err)

@@ -136,8 +136,9 @@ type translation struct {
 	liveOffers     []liveOffer
 	recordedUUIDs  map[string][]string // by task: distinct, in order
 	liveUUIDs      map[string][]string
+	containers     map[string]string // of tasks, recorded
+	liveContainers map[string]string
 	subscribed     map[string]map[string]any // first SUBSCRIBED by connection, one side's
-	sides          map[string]string
 }
 
 // offerShape is how offers are told apart.
@@ -156,7 +157,7 @@ func newTranslation() *translation {
 	return &translation{
 		exact: map[string]string{}, hosts: map[string]string{}, agent: map[string]string{},
 		recordedOffers: map[string]offerShape{}, recordedUUIDs: map[string][]string{}, liveUUIDs: map[string][]string{},
-		subscribed: map[string]map[string]any{}, sides: map[string]string{},
+		subscribed: map[string]map[string]any{}, containers: map[string]string{}, liveContainers: map[string]string{},
 	}
 }
 
@@ -169,6 +170,7 @@ func (x *translation) learnRecorded(conn string, e event) {
 			x.recordedOffers[id], x.hosts[agent] = shape, shape.host
 		})
 	case "UPDATE":
+		x.containers[containerOf(e)] = e.Task
 		if e.UUID != "" && !slices.Contains(x.recordedUUIDs[e.Task], e.UUID) {
 			x.recordedUUIDs[e.Task] = append(x.recordedUUIDs[e.Task], e.UUID)
 		}
@@ -192,10 +194,16 @@ func (x *translation) learnLive(conn string, e event) {
 			}
 		}
 	case "UPDATE":
+		x.liveContainers[e.Task] = containerOf(e)
 		if e.UUID != "" && !slices.Contains(x.liveUUIDs[e.Task], e.UUID) {
 			x.liveUUIDs[e.Task] = append(x.liveUUIDs[e.Task], e.UUID)
 		}
 	}
+}
+
+func containerOf(e event) string {
+	body, _ := e.Tree["update"].(map[string]any)
+	return at(body, "status", "container_status", "container_id", "value")
 }
 
 // pair learns the ids of two SUBSCRIBED events on the same connection.
@@ -265,6 +273,9 @@ func (x *translation) live(id string) (string, bool) {
 	if host, ok := x.hosts[id]; ok {
 		to, known := x.agent[host]
 		return to, known
+	}
+	if task, ok := x.containers[id]; ok && id != "" {
+		return x.liveContainers[task], true
 	}
 	if shape, ok := x.recordedOffers[id]; ok {
 		for i := range x.liveOffers {

@@ -96,6 +96,8 @@ func (a *Agent) handle(call *exec.Call) *wire.Fault {
 		return fault
 	}
 	switch {
+	case !a.recovered:
+		return wire.Faultf(http.StatusServiceUnavailable, "Agent has not finished recovery")
 	case e.phase == registering:
 		return wire.Faultf(http.StatusForbidden, "Executor is not subscribed")
 	case call.Type == exec.Call_UPDATE:

@@ -14,6 +14,7 @@ import (
 	exec "github.com/mesos/mesos-go/api/v1/lib/executor"
 
 	"tidemill/internal/mesoslocal/container"
+	"tidemill/internal/mesoslocal/wire"
 )
 
 func (a *Agent) idPath() string { return filepath.Join(a.opts.WorkDir, "meta", "agent_id") }
@@ -164,6 +165,7 @@ func (a *Agent) awaitReregistration() {
 	waiting := a.strangers()
 	a.mu.Unlock()
 	if len(waiting) > 0 {
+		a.announce()
 		select {
 		case <-a.ctx.Done():
 			return
@@ -183,6 +185,17 @@ func (a *Agent) awaitReregistration() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.recovered = true
+}
+
+// announce asks the master for patience, as well as can be: it may be away itself.
+func (a *Agent) announce() {
+	link, err := a.connect()
+	if err != nil {
+		a.log.Debug().Err(err).Msg("the master does not know that the agent recovers")
+		return
+	}
+	link.Send(wire.ToMaster{Recovering: &wire.Recovering{AgentID: a.ID()}})
+	link.Close()
 }
 
 // strangers are recovered executors that have not subscribed to this agent.

@@ -57,6 +57,9 @@ func (m *Master) serveLink(link *agentLink) {
 		}
 	})
 	first, err := link.Receive()
+	if err == nil && first.Recovering != nil {
+		m.notePresence(first.Recovering.AgentID)
+	}
 	if err != nil || first.Register == nil {
 		return
 	}
@@ -308,15 +311,32 @@ func (m *Master) agentDisconnected(a *agent, link *agentLink) {
 	}
 	grace := time.Duration(m.opts.MaxAgentPingTimeouts) * m.opts.AgentPingTimeout
 	m.log.Info().Str("agent", a.id).Dur("grace", grace).Msg("an agent disconnected")
-	since := time.Now()
-	m.opts.Clock.AfterFunc(grace, func() { m.giveUp(a, since) })
+	a.lastPong = time.Now()
+	m.giveUpAfter(a, grace)
 }
 
-func (m *Master) giveUp(a *agent, since time.Time) {
+// giveUpAfter removes the agent as unreachable unless it shows itself within the grace.
+func (m *Master) giveUpAfter(a *agent, grace time.Duration) {
+	since := a.lastPong
+	m.opts.Clock.AfterFunc(grace, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		switch {
+		case m.agents[a.id] != a || a.connected || m.ctx.Err() != nil:
+		case a.lastPong.After(since):
+			m.giveUpAfter(a, grace)
+		default:
+			m.removeAgent(a, "health check timed out", removedAsUnreachable)
+		}
+	})
+}
+
+// notePresence counts as an answered ping of an agent that is recovering.
+func (m *Master) notePresence(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.agents[a.id] == a && !a.connected && a.lastPong.Before(since) && m.ctx.Err() == nil {
-		m.removeAgent(a, "health check timed out", removedAsUnreachable)
+	if a := m.agents[id]; a != nil {
+		a.lastPong = time.Now()
 	}
 }
 

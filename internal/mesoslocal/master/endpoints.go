@@ -21,13 +21,7 @@ func writeJSON(w http.ResponseWriter, r *http.Request, value any) {
 		wire.Text(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	if callback := r.URL.Query().Get("jsonp"); callback != "" {
-		w.Header().Set("Content-Type", "text/javascript")
-		fmt.Fprintf(w, "%s(%s);", callback, data)
-		return
-	}
-	w.Header().Set("Content-Type", wire.JSON)
-	_, _ = w.Write(data) // a client that went away needs no answer
+	wire.WriteJSON(w, r, data)
 }
 
 func (m *Master) serveVersion(w http.ResponseWriter, r *http.Request) {

@@ -267,7 +267,10 @@ func (l *launcher) validateExecutor(info *mesos.ExecutorInfo) error {
 	if err := validateID(info.ExecutorID.Value); err != nil {
 		return err
 	}
-	if info.Type != mesos.ExecutorInfo_DEFAULT && info.Command == nil {
+	switch {
+	case info.Type == mesos.ExecutorInfo_DEFAULT:
+		return errors.New("The local Mesos has no default executor: use a CUSTOM one")
+	case info.Command == nil:
 		return errors.New("'ExecutorInfo.command' must be set for 'CUSTOM' executor")
 	}
 	known := l.agent.executors[l.framework.id][info.ExecutorID.Value]
@@ -297,9 +300,6 @@ func (l *launcher) validateAmount(list []mesos.Resource, custom *mesos.ExecutorI
 }
 
 func (l *launcher) validateGroup(executor *mesos.ExecutorInfo, tasks []mesos.TaskInfo) error {
-	if executor.Type == mesos.ExecutorInfo_DEFAULT {
-		return errors.New("The local Mesos has no default executor: use a CUSTOM one")
-	}
 	if err := l.validateExecutor(executor); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/gogo/protobuf/proto"
@@ -48,6 +49,18 @@ func Text(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, text)
+}
+
+// WriteJSON answers with a JSON document, as JSONP where the request asks for that.
+func WriteJSON(w http.ResponseWriter, r *http.Request, document []byte) {
+	media := JSON
+	if callback := r.URL.Query().Get("jsonp"); callback != "" {
+		media = "text/javascript"
+		document = fmt.Appendf(nil, "%s(%s);", callback, document)
+	}
+	w.Header().Set("Content-Type", media)
+	w.Header().Set("Content-Length", strconv.Itoa(len(document)))
+	_, _ = w.Write(document) // a client that went away needs no answer
 }
 
 // RequireMethod answers 405 unless the request has the one method allowed.

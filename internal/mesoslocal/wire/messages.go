@@ -36,6 +36,7 @@ type ToAgent struct {
 
 // ToMaster is one message of an agent: exactly one field is set.
 type ToMaster struct {
+	Recovering   *Recovering
 	Register     *Register
 	Pong         *Ping
 	Update       *Update
@@ -96,6 +97,12 @@ type FrameworkRef struct {
 // Shutdown ends an agent, or announces its end.
 type Shutdown struct {
 	Reason string
+}
+
+// Recovering is sent instead of Register by an agent that has just started and does not
+// know its executors' fate yet: it asks the master for patience.
+type Recovering struct {
+	AgentID string
 }
 
 // Register is an agent's first message on a link. Of an agent that was registered
