@@ -59,6 +59,9 @@ func (l *Leadership) Lost() <-chan struct{} { return l.lost }
 func (l *Leadership) ClockSkew() time.Duration { return time.Duration(l.skew.Load()) }
 
 func (l *Leadership) over() bool {
+	if l.session.over() {
+		l.end("the session expired")
+	}
 	select {
 	case <-l.lost:
 		return true
@@ -134,6 +137,9 @@ func (l *Leadership) Commit(ctx context.Context, b scheduler.Batch) error {
 		return err
 	}
 	defer l.release()
+	if l.over() {
+		return scheduler.ErrFenced
+	}
 	if u := l.unsettled; u != nil && u.Sequence != b.Sequence {
 		return l.broken(b, fmt.Errorf("the outcome of batch %d is open: it must be committed again first", u.Sequence))
 	}
@@ -205,9 +211,6 @@ func (l *Leadership) outcome(b scheduler.Batch, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case l.session.over():
-		l.end("the session expired")
-		return scheduler.ErrFenced
 	case l.over():
 		return scheduler.ErrFenced
 	case unanswered(err):

@@ -2,7 +2,6 @@ package zk
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -55,11 +54,8 @@ func (l *Leadership) loading(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case l.session.over():
-		l.end("the session expired")
+	case l.over():
 		return scheduler.ErrFenced
-	case errors.Is(err, scheduler.ErrFenced):
-		return err
 	}
 	return l.client.explain("load the records of", err)
 }
