@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -144,8 +145,13 @@ func (in *JobDocuments) decode() ([]jobfile.Document, jobfile.Errors, error) {
 }
 
 // check gives the jobs, or everything that is wrong with them. Where there
-// are several, each finding says whose it is.
+// are several, each finding says whose it is. What only the scheduler sets is
+// dropped, so that what was shown can be sent back.
 func (s *Server) check(docs []jobfile.Document, errs jobfile.Errors) ([]jobs.Job, error) {
+	for i := range docs {
+		j := &docs[i].Job
+		j.Version, j.Incarnation, j.Created, j.Updated = 0, 0, time.Time{}, time.Time{}
+	}
 	list, errs := jobfile.Check(docs, errs, s.Kinds)
 	if len(errs) == 0 {
 		return list, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -80,7 +81,7 @@ func ownProblems(ctx huma.Context, _ string, v any) (any, error) {
 	}
 	p := rest.NewProblem(status, e.Detail, "")
 	for _, d := range e.Errors {
-		p.Errors = append(p.Errors, jobs.FieldError{Field: d.Location, Message: d.Message})
+		p.Errors = append(p.Errors, jobs.FieldError{Field: strings.TrimPrefix(d.Location, "body."), Message: d.Message})
 	}
 	p.RequestID, _ = ctx.Context().Value(requestIDKey{}).(string)
 	return p, nil

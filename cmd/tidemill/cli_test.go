@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
@@ -268,4 +269,23 @@ func TestVersion(t *testing.T) {
 	s := newShell(t, "")
 	s.run(t, "version").want(t, exitOK, "tidemill", "")
 	s.run(t, "version", "-o", "yaml").want(t, exitOK, "platform: linux/", "")
+}
+
+// The page on the command line names every command, by itself or by its group.
+func TestCommandsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parser, err := kong.New(&commandLine{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leaf := range parser.Model.Leaves(true) {
+		path := strings.Fields(leaf.FullPath())[1:] // without the program's name
+		group := path[0]
+		if full := strings.Join(path, " "); !strings.Contains(string(text), "`"+full) && !strings.Contains(string(text), "`"+group+"`") {
+			t.Errorf("docs/cli.md does not name %q", full)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -20,7 +21,7 @@ const inlineWidth = 100
 func Encode(w io.Writer, list ...jobs.Job) error {
 	for i, j := range list {
 		j.Version, j.Incarnation = 0, 0
-		j.Created, j.Updated = jobs.Job{}.Created, jobs.Job{}.Updated
+		j.Created, j.Updated = time.Time{}, time.Time{}
 		if i > 0 {
 			if _, err := io.WriteString(w, "---\n"); err != nil {
 				return err
