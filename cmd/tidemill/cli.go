@@ -25,6 +25,8 @@ type commandLine struct {
 	Doctor   doctorCmd   `cmd:"" help:"Check this machine and the addresses for what Tidemill needs."`
 	Config   configCmd   `cmd:"" help:"Show the scheduler's effective configuration."`
 	Stack    stackCmd    `cmd:"" help:"Start real ZooKeeper, Kafka, Cassandra and S3 servers on this machine."`
+	Schema   schemaCmd   `cmd:"" help:"Make the keyspace, tables, topics and bucket that the data kinds need."`
+	Events   eventsCmd   `cmd:"" help:"Make and send events whose truth is known."`
 	Mesos    mesosCmd    `cmd:"" help:"Run the local Mesos: a master and agents, each a process of its own."`
 	Executor executorCmd `cmd:"" help:"Run tasks; Mesos agents start this." hidden:""`
 	Version  versionCmd  `cmd:"" help:"Print the version."`

@@ -3,6 +3,7 @@ package main
 import (
 	"tidemill/jobs"
 	"tidemill/jobs/command"
+	"tidemill/jobs/ingest"
 	"tidemill/jobs/noop"
 )
 
@@ -10,6 +11,7 @@ import (
 func kinds() (*jobs.Registry, error) {
 	return jobs.NewRegistry(
 		command.New(),
+		ingest.Kind{},
 		noop.Kind{},
 	)
 }

@@ -41,8 +41,8 @@ type Sent struct {
 
 // Sender posts lines to ingest doors, each until it is acknowledged or refused.
 type Sender struct {
-	// URL gives the base URL of a door. It is asked again after every
-	// failure, since a door may come back elsewhere.
+	// URL gives the base URL of a door. It is asked before every request,
+	// since a door may come back elsewhere.
 	URL     func(ctx context.Context) (string, error)
 	Client  *http.Client // http.DefaultClient if nil
 	Batch   int          // lines of a request; DefaultBatch if 0
