@@ -47,7 +47,9 @@ var recordings = []struct {
 	{name: "23_agent_lost_partition_aware", scale: 5},
 	{name: "23_agent_lost_plain", scale: 5},
 	{name: "24_agent_stop", scale: 5},
-	{name: "30_http_connection", scale: 4},
+	{name: "30_http_connection", scale: 4, skip: []string{ // recorded as raw bytes
+		"subscribe Accept */*", "subscribe without Accept", "subscribe Accept protobuf (binary events)",
+		"subscribe Accept json;q=0.1, protobuf", "subscribe Accept-Encoding gzip", "subscribe Connection close"}},
 	{name: "31_update_framework", scale: 4},
 	{name: "32_two_frameworks", scale: 4},
 	{name: "34_two_agents_accept", scale: 4},
@@ -55,7 +57,6 @@ var recordings = []struct {
 	{name: "36_agent_new_workdir", scale: 4},
 	{name: "39_executor_death.scheduler", scale: 4},
 	{name: "40_two_roles", scale: 4},
-	{name: "04b_task_killing_state", scale: 4},
 	{name: "26b_launch_group_custom", scale: 4},
 }
 

@@ -10,6 +10,9 @@ func TestMain(m *testing.M) {
 	if code, asked := RunHelper(os.Args[1:]); asked {
 		os.Exit(code)
 	}
+	if len(os.Args) == 2 && os.Args[1] == echoArgument {
+		os.Exit(runEchoExecutor())
+	}
 	if len(os.Args) == 5 && os.Args[1] == replayArgument {
 		scale, err := strconv.ParseFloat(os.Args[3], 64)
 		if err != nil {

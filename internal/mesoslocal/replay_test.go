@@ -423,8 +423,13 @@ func (p *player) counterpart(token string) (live string, err error) {
 			live, known = p.ids.live(token)
 			return known
 		})
-		if err == nil || time.Now().After(deadline) {
-			return live, err
+		if err == nil {
+			return live, nil
+		}
+		if time.Now().After(deadline) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return "", fmt.Errorf("%w (recorded as %+v; live offers: %+v)", err, p.ids.recordedOffers[token], p.ids.liveOffers)
 		}
 		p.mu.Lock()
 		label, fragments := p.ids.fragments(token)

@@ -128,9 +128,10 @@ func normalise(text string) string {
 
 // translation maps recorded ids to live ones.
 type translation struct {
-	exact map[string]string // stream, framework, agent, container and master ids, UUIDs of updates
-	hosts map[string]string // recorded agent id to host name, from offers
-	agent map[string]string // live agent id by host name
+	exact map[string]string   // stream, framework, agent, container and master ids, UUIDs of updates
+	hosts map[string]string   // recorded agent id to host name, from offers
+	known map[string][]string // recorded agent ids by host name, in order of their appearance
+	agent map[string][]string // live ones
 
 	recordedOffers map[string]offerShape
 	liveOffers     []liveOffer
@@ -143,8 +144,8 @@ type translation struct {
 
 // offerShape is how offers are told apart.
 type offerShape struct {
-	conn, host, role string
-	cpus, mem        float64
+	conn, host string // and not the role: which of a framework's roles gets an agent is chance
+	cpus, mem  float64
 }
 
 type liveOffer struct {
@@ -155,7 +156,7 @@ type liveOffer struct {
 
 func newTranslation() *translation {
 	return &translation{
-		exact: map[string]string{}, hosts: map[string]string{}, agent: map[string]string{},
+		exact: map[string]string{}, hosts: map[string]string{}, known: map[string][]string{}, agent: map[string][]string{},
 		recordedOffers: map[string]offerShape{}, recordedUUIDs: map[string][]string{}, liveUUIDs: map[string][]string{},
 		subscribed: map[string]map[string]any{}, containers: map[string]string{}, liveContainers: map[string]string{},
 	}
@@ -168,6 +169,7 @@ func (x *translation) learnRecorded(conn string, e event) {
 	case "OFFERS":
 		eachOffer(conn, e, func(id, agent string, shape offerShape) {
 			x.recordedOffers[id], x.hosts[agent] = shape, shape.host
+			x.known[shape.host] = addOnce(x.known[shape.host], agent)
 		})
 	case "UPDATE":
 		x.containers[containerOf(e)] = e.Task
@@ -184,7 +186,7 @@ func (x *translation) learnLive(conn string, e event) {
 	case "OFFERS":
 		eachOffer(conn, e, func(id, agent string, shape offerShape) {
 			x.liveOffers = append(x.liveOffers, liveOffer{id: id, shape: shape})
-			x.agent[shape.host] = agent
+			x.agent[shape.host] = addOnce(x.agent[shape.host], agent)
 		})
 	case "RESCIND":
 		body, _ := e.Tree["rescind"].(map[string]any)
@@ -199,6 +201,13 @@ func (x *translation) learnLive(conn string, e event) {
 			x.liveUUIDs[e.Task] = append(x.liveUUIDs[e.Task], e.UUID)
 		}
 	}
+}
+
+func addOnce(list []string, item string) []string {
+	if slices.Contains(list, item) {
+		return list
+	}
+	return append(list, item)
 }
 
 func containerOf(e event) string {
@@ -231,7 +240,7 @@ func eachOffer(conn string, e event, visit func(id, agent string, shape offerSha
 	offers, _ := body["offers"].([]any)
 	for _, one := range offers {
 		offer, _ := one.(map[string]any)
-		shape := offerShape{conn: conn, host: at(offer, "hostname"), role: at(offer, "allocation_info", "role")}
+		shape := offerShape{conn: conn, host: at(offer, "hostname")}
 		list, _ := offer["resources"].([]any)
 		for _, item := range list {
 			resource, _ := item.(map[string]any)
@@ -271,8 +280,10 @@ func (x *translation) live(id string) (string, bool) {
 		return to, true
 	}
 	if host, ok := x.hosts[id]; ok {
-		to, known := x.agent[host]
-		return to, known
+		if i := slices.Index(x.known[host], id); i < len(x.agent[host]) {
+			return x.agent[host][i], true
+		}
+		return "", false
 	}
 	if task, ok := x.containers[id]; ok && id != "" {
 		return x.liveContainers[task], true

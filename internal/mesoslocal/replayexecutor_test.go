@@ -28,11 +28,12 @@ func runReplayExecutor(name string, scale float64, results string) int {
 		fmt.Fprintln(report, err)
 		return 99
 	}
-	code := 0
+	code, exits := 0, false
 	p := &player{
 		lines: lines, scale: scale, wait: 15 * time.Second,
 		resolve: func(string) string { return os.Getenv("MESOS_AGENT_ENDPOINT") },
 		control: func(note string) error {
+			exits = exits || strings.Contains(note, "exit")
 			if text, ok := strings.CutPrefix(note, "os._exit("); ok {
 				code, _ = strconv.Atoi(strings.TrimSuffix(text, ")")) // as recorded
 			}
@@ -49,6 +50,9 @@ func runReplayExecutor(name string, scale float64, results string) int {
 		fmt.Fprintln(report, fault)
 	}
 	p.compare(func(format string, arguments ...any) { fmt.Fprintf(report, format+"\n", arguments...) })
+	if !exits { // the recorded one was killed
+		select {}
+	}
 	return code
 }
 

@@ -180,6 +180,7 @@ func (a *Agent) Stop() {
 		}
 		var live []*executor
 		for _, f := range a.frameworks {
+			f.ending = true // an agent that unregistered has nothing more to report
 			for _, e := range f.executors {
 				live = append(live, e)
 			}
@@ -188,7 +189,6 @@ func (a *Agent) Stop() {
 		for _, e := range live {
 			a.destroy(e)
 		}
-		a.forgetID()
 		a.end()
 	})
 	a.tasks.Wait()

@@ -29,9 +29,6 @@ func (a *Agent) writeID() error {
 	return nil
 }
 
-// forgetID makes the next start one of a new agent: this one unregistered.
-func (a *Agent) forgetID() { _ = os.Remove(a.idPath()) } // it may never have had one
-
 // recover reads what a former agent left in the work directory: executors of
 // checkpointing frameworks are taken over, all others are killed.
 func (a *Agent) recover() error {

@@ -94,6 +94,23 @@ func (m *Master) serveTasks(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, r, object{"tasks": tasks})
 }
 
+func (m *Master) serveRoles(w http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	members, allocated := map[string][]string{}, map[string]resources.Bundle{}
+	for _, f := range m.frameworks {
+		for _, role := range f.roles {
+			members[role] = append(members[role], f.id)
+			allocated[role] = allocated[role].Plus(f.allocated[role])
+		}
+	}
+	m.mu.Unlock()
+	roles := []any{}
+	for role, frameworks := range members {
+		roles = append(roles, object{"name": role, "weight": 1.0, "frameworks": frameworks, "resources": bundleObject(allocated[role])})
+	}
+	writeJSON(w, r, object{"roles": roles})
+}
+
 func (m *Master) agentList() []any {
 	list := []any{}
 	for _, a := range m.agents {

@@ -25,6 +25,7 @@ func (m *Master) routes() http.Handler {
 	leading("/frameworks", m.serveFrameworks)
 	leading("/slaves", m.serveAgents)
 	leading("/tasks", m.serveTasks)
+	leading("/roles", m.serveRoles)
 	leading("/teardown", m.serveTeardown)
 	handle("/redirect", m.serveRedirect)
 	handle("/health", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })

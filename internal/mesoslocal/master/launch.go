@@ -105,6 +105,7 @@ func (l *launcher) launchGroup(operation *mesos.Offer_Operation_LaunchGroup) {
 		Executor:  &wire.ExecutorInfo{Value: *executor},
 	}
 	for i := range tasks {
+		tasks[i].Executor = executor
 		l.take(&tasks[i], executor)
 		message.Tasks = append(message.Tasks, wire.TaskInfo{Value: tasks[i]})
 	}

@@ -269,7 +269,7 @@ func (l *launcher) validateExecutor(info *mesos.ExecutorInfo) error {
 	}
 	switch {
 	case info.Type == mesos.ExecutorInfo_DEFAULT:
-		return errors.New("The local Mesos has no default executor: use a CUSTOM one")
+		return errors.New("'ExecutorInfo.type' must be 'CUSTOM'") // also for groups: the local Mesos has no default executor
 	case info.Command == nil:
 		return errors.New("'ExecutorInfo.command' must be set for 'CUSTOM' executor")
 	}
@@ -300,6 +300,9 @@ func (l *launcher) validateAmount(list []mesos.Resource, custom *mesos.ExecutorI
 }
 
 func (l *launcher) validateGroup(executor *mesos.ExecutorInfo, tasks []mesos.TaskInfo) error {
+	if executor.Type == mesos.ExecutorInfo_DEFAULT && len(executor.Resources) == 0 {
+		return fmt.Errorf("Executor '%s' uses less CPUs (None) than the minimum required (0.01)", executor.ExecutorID.Value)
+	}
 	if err := l.validateExecutor(executor); err != nil {
 		return err
 	}

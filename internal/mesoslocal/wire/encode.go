@@ -46,6 +46,9 @@ func absent(value reflect.Value, field fieldPlan) bool {
 	case reflect.Slice, reflect.Map:
 		return value.Len() == 0 && !(field.required && !field.repeated)
 	}
+	if field.enum != "" && !field.required && value.Int() == 0 { // of an optional enum held by value
+		return fmt.Sprint(value.Interface()) == "UNKNOWN"
+	}
 	return !field.always
 }
 

@@ -1,0 +1,65 @@
+package mesoslocal
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+// echoArgument makes this test binary an executor whose tasks finish at once.
+const echoArgument = "echo-executor"
+
+// BenchmarkWarmExecutor measures tasks through one warm executor, from ACCEPT to the
+// acknowledged TASK_FINISHED.
+func BenchmarkWarmExecutor(b *testing.B) {
+	master, err := StartMaster(b.Context(), MasterOptions{Clock: Clock{Scale: 50}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(master.Stop)
+	agent, err := StartAgent(b.Context(), AgentOptions{
+		Master: master.Addr(), WorkDir: b.TempDir(), Resources: "cpus:1000;mem:100000;disk:100000",
+		ExecutorRegistration: 1000 * 1e9, ExecutorShutdownGrace: 100 * 1e9,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(agent.Stop)
+	f := subscribe(b, master.Addr(), frameworkInfo("bench"))
+	command := "exec " + os.Args[0] + " " + echoArgument
+	executor := mesos.ExecutorInfo{
+		Type: mesos.ExecutorInfo_CUSTOM, ExecutorID: mesos.ExecutorID{Value: "echo"}, FrameworkID: &f.id,
+		Command: &mesos.CommandInfo{Value: &command}, Resources: smallResources(),
+	}
+	const batch = 250
+	next, running := 0, 0
+	for b.Loop() {
+		if next < running { // finished in an earlier batch
+			next++
+			continue
+		}
+		offer := f.offer()
+		var tasks []mesos.TaskInfo
+		for i := range batch {
+			id := fmt.Sprintf("t%d", running+i)
+			tasks = append(tasks, mesos.TaskInfo{
+				Name: id, TaskID: mesos.TaskID{Value: id}, AgentID: offer.AgentID, Resources: smallResources(), Executor: &executor,
+			})
+		}
+		f.launch(offer, tasks...)
+		for finished := 0; finished < batch; {
+			status := f.await("update", func(e *scheduler.Event) bool { return e.Type == scheduler.Event_UPDATE }).Update.Status
+			if *status.State == mesos.TASK_FINISHED {
+				finished++
+			}
+			f.call(&scheduler.Call{Type: scheduler.Call_ACKNOWLEDGE, Acknowledge: &scheduler.Call_Acknowledge{
+				AgentID: *status.AgentID, TaskID: status.TaskID, UUID: status.UUID}})
+		}
+		running += batch
+		next++
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+}
