@@ -67,7 +67,7 @@ func withPort(host string) (string, error) {
 		return net.JoinHostPort(name, port), nil
 	}
 	bare := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	if strings.ContainsAny(bare, "[]") || strings.Contains(bare, ":") && net.ParseIP(bare) == nil {
+	if bare == "" || strings.ContainsAny(bare, "[]") || strings.Contains(bare, ":") && net.ParseIP(bare) == nil {
 		return "", fmt.Errorf("%q is no host:port", host)
 	}
 	return net.JoinHostPort(bare, defaultPort), nil

@@ -84,8 +84,7 @@ func (c *Client) furnish(ctx context.Context) error {
 	if err := errors.Join(c.ensure(ctx, c.term(), zero), c.ensure(ctx, c.election(), nil), c.ensure(ctx, c.records(), nil)); err != nil {
 		return err
 	}
-	var made []string
-	err = c.retry(ctx, func() (err error) { made, _, err = c.conn.Children(c.records()); return err })
+	made, err := retry(ctx, c.connection, func() ([]string, error) { return c.names(c.records()) })
 	if err != nil || len(made) == buckets {
 		return err
 	}
@@ -93,9 +92,8 @@ func (c *Client) furnish(ctx context.Context) error {
 }
 
 func (c *Client) ensure(ctx context.Context, path string, data []byte) error {
-	err := c.retry(ctx, func() error {
-		_, err := c.conn.Create(path, data, gozk.FlagPersistent, c.acl)
-		return err
+	_, err := retry(ctx, c.connection, func() (string, error) {
+		return c.conn.Create(path, data, gozk.FlagPersistent, c.acl)
 	})
 	if errors.Is(err, gozk.ErrNodeExists) {
 		return nil

@@ -96,7 +96,10 @@ func (c *connection) enter(ctx context.Context, a Address) error {
 		return err
 	}
 	c.acl = gozk.AuthACL(gozk.PermAll)
-	return c.retry(ctx, func() error { return c.conn.AddAuth("digest", []byte(a.Auth)) })
+	_, err := retry(ctx, c, func() (struct{}, error) {
+		return struct{}{}, c.conn.AddAuth("digest", []byte(a.Auth))
+	})
+	return err
 }
 
 // shut ends the session, and with it all that is ephemeral, and waits for all that runs.
@@ -210,37 +213,43 @@ func (c *connection) start(work func()) bool {
 }
 
 // do makes one request. go-zookeeper cannot cancel it: when ctx ends first, it runs on, owned by
-// the connection, and its outcome is not known.
-func (c *connection) do(ctx context.Context, request func() error) error {
-	if err := ctx.Err(); err != nil {
-		return err
+// the connection, and its outcome is not known. So what it finds is returned and not captured.
+func do[T any](ctx context.Context, c *connection, request func() (T, error)) (T, error) {
+	type answer struct {
+		found T
+		err   error
 	}
-	answer := make(chan error, 1)
-	if !c.start(func() { answer <- request() }) {
-		return gozk.ErrClosing
+	var none T
+	if err := ctx.Err(); err != nil {
+		return none, err
+	}
+	answers := make(chan answer, 1)
+	if !c.start(func() { found, err := request(); answers <- answer{found, err} }) {
+		return none, gozk.ErrClosing
 	}
 	select {
-	case err := <-answer:
-		return err
+	case a := <-answers:
+		return a.found, a.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return none, ctx.Err()
 	}
 }
 
 // retry makes a request that may be made twice until it is answered. go-zookeeper sets the pace:
 // it holds requests back until it is connected, or has tried all servers.
-func (c *connection) retry(ctx context.Context, request func() error) error {
+func retry[T any](ctx context.Context, c *connection, request func() (T, error)) (T, error) {
 	for {
-		err := c.do(ctx, request)
+		found, err := do(ctx, c, request)
 		if !unanswered(err) || ctx.Err() != nil || c.ctx.Err() != nil {
-			return err
+			return found, err
 		}
 	}
 }
 
 // sync makes what is read next at least as new as anything acknowledged before.
 func (c *connection) sync(ctx context.Context, path string) error {
-	return c.retry(ctx, func() error { _, err := c.conn.Sync(path); return err })
+	_, err := retry(ctx, c, func() (string, error) { return c.conn.Sync(path) })
+	return err
 }
 
 // unanswered says that a request may or may not have been applied: the connection or the session

@@ -81,10 +81,8 @@ func (c *Client) enrol(ctx context.Context, s *session, id string) (string, erro
 		return "", err
 	}
 	for !s.over() {
-		var path string
-		err := c.do(ctx, func() (err error) {
-			path, err = c.conn.Create(c.candidate("n-"+id+"-"), data, gozk.FlagEphemeral|gozk.FlagSequence, c.acl)
-			return err
+		path, err := do(ctx, c.connection, func() (string, error) {
+			return c.conn.Create(c.candidate("n-"+id+"-"), data, gozk.FlagEphemeral|gozk.FlagSequence, c.acl)
 		})
 		if err == nil {
 			return path[strings.LastIndexByte(path, '/')+1:], nil
@@ -112,8 +110,7 @@ func (c *Client) enrolled(ctx context.Context, id string) (string, error) {
 }
 
 func (c *Client) candidates(ctx context.Context) ([]string, error) {
-	var names []string
-	err := c.retry(ctx, func() (err error) { names, _, err = c.conn.Children(c.election()); return err })
+	names, err := retry(ctx, c.connection, func() ([]string, error) { return c.names(c.election()) })
 	if err != nil {
 		return nil, fmt.Errorf("list the candidates: %w", err)
 	}
@@ -154,9 +151,10 @@ func (c *Client) awaitTurn(ctx context.Context, s *session, name string) error {
 
 // watchData tells of the end of a znode (and of changes to it, which candidates have none of).
 func (c *Client) watchData(ctx context.Context, path string) (<-chan gozk.Event, error) {
-	var event <-chan gozk.Event
-	err := c.retry(ctx, func() (err error) { _, _, event, err = c.conn.GetW(path); return err })
-	return event, err
+	return retry(ctx, c.connection, func() (<-chan gozk.Event, error) {
+		_, _, event, err := c.conn.GetW(path)
+		return event, err
+	})
 }
 
 // withdraw removes the znode with this id, if there is one, so that it stands in nobody's way. It
@@ -177,7 +175,9 @@ func (c *Client) remove(id string) {
 			return
 		}
 		if err == nil {
-			err = c.retry(c.ctx, func() error { return c.conn.Delete(c.candidate(name), -1) })
+			_, err = retry(c.ctx, c.connection, func() (struct{}, error) {
+				return struct{}{}, c.conn.Delete(c.candidate(name), -1)
+			})
 		}
 		if err != nil && !unanswered(err) && !errors.Is(err, gozk.ErrNoNode) {
 			c.log.Error().Err(err).Str("candidate", name).Msg("cannot withdraw from the election; end this process to free the place")

@@ -69,8 +69,7 @@ func (l *Leadership) list(ctx context.Context) error {
 	known := map[string]struct{}{}
 	var one sync.Mutex
 	err := parallel(ctx, buckets, func(n int) error {
-		var names []string
-		err := c.retryHere(ctx, func() (err error) { names, _, err = c.conn.Children(c.bucket(n)); return err })
+		names, err := retryHere(ctx, c.connection, func() ([]string, error) { return c.names(c.bucket(n)) })
 		if err != nil {
 			return fmt.Errorf("list %s: %w", c.bucket(n), err)
 		}
@@ -92,8 +91,10 @@ func (l *Leadership) list(ctx context.Context) error {
 }
 
 func (c *Client) value(ctx context.Context, key string) ([]byte, error) {
-	var value []byte
-	err := c.retryHere(ctx, func() (err error) { value, _, err = c.conn.Get(c.record(key)); return err })
+	value, err := retryHere(ctx, c.connection, func() ([]byte, error) {
+		value, _, err := c.conn.Get(c.record(key))
+		return value, err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read record %q: %w", key, err)
 	}
@@ -105,14 +106,14 @@ func (c *Client) value(ctx context.Context, key string) ([]byte, error) {
 
 // retryHere is retry without a goroutine for each request: for many small ones, whose caller may
 // wait until the one under way is answered or its connection is given up.
-func (c *connection) retryHere(ctx context.Context, request func() error) error {
+func retryHere[T any](ctx context.Context, c *connection, request func() (T, error)) (T, error) {
 	for {
-		err := request()
+		found, err := request()
 		if !unanswered(err) || c.ctx.Err() != nil {
-			return err
+			return found, err
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return found, ctx.Err()
 		}
 	}
 }

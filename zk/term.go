@@ -33,17 +33,25 @@ func (c *Client) readTerm(ctx context.Context) (termState, int32, error) {
 	if err := c.sync(ctx, c.term()); err != nil {
 		return termState{}, 0, err
 	}
-	var data []byte
-	var stat *gozk.Stat
-	err := c.retry(ctx, func() (err error) { data, stat, err = c.conn.Get(c.term()); return err })
+	type znode struct {
+		data    []byte
+		version int32
+	}
+	found, err := retry(ctx, c.connection, func() (znode, error) {
+		data, stat, err := c.conn.Get(c.term())
+		if err != nil {
+			return znode{}, err
+		}
+		return znode{data, stat.Version}, nil
+	})
 	if err != nil {
 		return termState{}, 0, fmt.Errorf("read the term: %w", err)
 	}
 	var s termState
-	if err := json.Unmarshal(data, &s); err != nil {
-		return s, 0, fmt.Errorf("read the term: %s holds %q: %w", c.term(), data, err)
+	if err := json.Unmarshal(found.data, &s); err != nil {
+		return s, 0, fmt.Errorf("read the term: %s holds %q: %w", c.term(), found.data, err)
 	}
-	return s, stat.Version, nil
+	return s, found.version, nil
 }
 
 // raise begins a new term, and gives the version of its znode. It does so only while the
@@ -96,12 +104,7 @@ func (c *Client) raising(state termState, version int32, candidate string) ([]an
 
 // multi applies all operations or none.
 func (c *Client) multi(ctx context.Context, ops []any) ([]gozk.MultiResponse, error) {
-	var results []gozk.MultiResponse
-	err := c.do(ctx, func() (err error) { results, err = c.conn.Multi(ops...); return err })
-	if err != nil && ctx.Err() != nil {
-		return nil, err // the request may still be running, and writing to results
-	}
-	return results, err
+	return do(ctx, c.connection, func() ([]gozk.MultiResponse, error) { return c.conn.Multi(ops...) })
 }
 
 // skew is by how much this machine's clock is ahead of ZooKeeper's, which stamped a change that

@@ -44,6 +44,12 @@ func (c *connection) children(path string) ([]string, <-chan gozk.Event, error) 
 	return nil, event, err
 }
 
+// names are the names under path.
+func (c *connection) names(path string) ([]string, error) {
+	names, _, err := c.conn.Children(path)
+	return names, err
+}
+
 // pause waits for the event, or for a while where there is none to wait for.
 func (c *connection) pause(event <-chan gozk.Event) {
 	var later <-chan time.Time
