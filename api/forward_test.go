@@ -3,12 +3,14 @@ package api_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"tidemill/api"
 	"tidemill/api/apitest"
@@ -89,6 +91,39 @@ func TestFollowerHandsOnStreams(t *testing.T) {
 		}
 	}
 	t.Fatalf("the stream ended without the notice: %v", lines.Err())
+}
+
+// A stream outlives the time limits of a request, on the leader and through a follower.
+func TestStreamsHaveNoLimit(t *testing.T) {
+	const limit = 100 * time.Millisecond
+	p := newPair(t)
+	for _, from := range []*httptest.Server{p.leader, p.follower} {
+		hurried := httptest.NewUnstartedServer(from.Config.Handler)
+		hurried.Config.ReadTimeout, hurried.Config.WriteTimeout = limit, limit
+		hurried.Start()
+		t.Cleanup(hurried.Close)
+		ctx, cancel := context.WithCancel(t.Context())
+		lines := bufio.NewScanner(send(t, ctx, "GET", hurried.URL+"/v1/events", "", nil).Body)
+		tick := time.NewTicker(limit)
+		for i := range 3 {
+			<-tick.C // it is the time itself that matters here
+			p.leading.Notify(jobs.Notice{Type: "job", Job: jobs.Name(fmt.Sprintf("job-%d", i))})
+			if !scanTo(lines, fmt.Sprintf("job-%d", i)) {
+				t.Fatalf("the stream ended after %d limits: %v", i+1, lines.Err())
+			}
+		}
+		tick.Stop()
+		cancel()
+	}
+}
+
+func scanTo(lines *bufio.Scanner, text string) bool {
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), text) {
+			return true
+		}
+	}
+	return false
 }
 
 // While leadership moves, a request is not sent in circles.

@@ -117,6 +117,7 @@ func (s *Server) routes() http.Handler {
 		r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
 	}
 	r.Get(artifactPrefix+"{sum}", s.artifact)
+	r.Head(artifactPrefix+"{sum}", s.artifact) // Mesos asks for its size first
 	s.page(r)
 	// What only the leader answers.
 	r.Group(func(r chi.Router) {

@@ -1,0 +1,94 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tidemill/internal/config"
+	"tidemill/jobs"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "tidemill.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Flags stand above the file, and the file above the defaults.
+func TestOptions(t *testing.T) {
+	file := write(t, `listen: 127.0.0.1:9000
+zk: zk-1:2181/tidemill
+framework: { user: mill }
+connections:
+  cassandra:
+    default: { hosts: [a], username: u, password: p }
+    other: { hosts: [b] }
+`)
+	got, err := config.Flags{Config: file, Listen: "127.0.0.1:9001", Cassandra: []string{"c:9042"}, FailoverTimeout: time.Hour,
+		S3: "http://key:secret@127.0.0.1:7070?region=eu"}.Options("token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Options{
+		Listen: "127.0.0.1:9001", TokenFile: "token", ZK: "zk-1:2181/tidemill",
+		Framework: config.Framework{Name: "tidemill", Role: "*", User: "mill", FailoverTimeout: jobs.Duration(time.Hour)},
+		Connections: jobs.Connections{
+			Cassandra: map[string]jobs.CassandraConnection{
+				"default": {Hosts: []string{"c:9042"}, Username: "u", Password: "p"}, "other": {Hosts: []string{"b"}},
+			},
+			S3: map[string]jobs.S3Connection{"default": {Endpoint: "http://127.0.0.1:7070", Region: "eu", AccessKey: "key", SecretKey: "secret"}},
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got.Masked().Connections.Cassandra["default"].Password == "p" || got.Connections.Cassandra["default"].Password != "p" {
+		t.Error("masking shows the secret, or loses it")
+	}
+}
+
+func TestOptionsRefused(t *testing.T) {
+	tests := []struct {
+		name, file, want string
+		flags            config.Flags
+	}{
+		{name: "unknown field", file: "a: 1\nlistne: x\n", want: `:2: listne: unknown field; is it "listen" that you mean?`},
+		{name: "every error at once", file: "listen: 1\nframework: []\n", want: ":2: framework: expected a mapping, found a list"},
+		{name: "no broker", file: "connections: {kafka: {default: {}}}\n", want: "connections.kafka.default.brokers: names no broker"},
+		{name: "no host", flags: config.Flags{CassandraDC: "dc1"}, want: "connections.cassandra.default.hosts: names no host"},
+		{name: "bad S3", flags: config.Flags{S3: "key:secret@host"}, want: "http://KEY:SECRET@host:port"},
+		{name: "no file", flags: config.Flags{Config: "/nowhere.yaml"}, want: "/nowhere.yaml"},
+	}
+	for _, tt := range tests {
+		if tt.file != "" {
+			tt.flags.Config = write(t, tt.file)
+		}
+		_, err := tt.flags.Options("")
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret@") {
+			t.Errorf("%s: the error shows the secret: %v", tt.name, err)
+		}
+	}
+}
+
+func TestToken(t *testing.T) {
+	for text, want := range map[string]string{"abc\n": "abc", "  abc": "abc", "": "", "two words": "", "two\nlines": ""} {
+		got, err := config.Token(write(t, text))
+		if got != want && err == nil || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+	if got, err := config.Token(""); got != "" || err != nil {
+		t.Errorf("no file: %q, %v", got, err)
+	}
+}
