@@ -41,15 +41,25 @@ func BenchmarkWarmExecutor(b *testing.B) {
 			next++
 			continue
 		}
-		offer := f.offer()
+		var ids []mesos.OfferID
+		var agentID mesos.AgentID
+		for cpus := 0.0; cpus < batch; { // freed resources come back in pieces
+			offer := f.offer()
+			ids, agentID = append(ids, offer.ID), offer.AgentID
+			for _, resource := range offer.Resources {
+				if resource.Name == "cpus" {
+					cpus += resource.Scalar.Value
+				}
+			}
+		}
 		var tasks []mesos.TaskInfo
 		for i := range batch {
 			id := fmt.Sprintf("t%d", running+i)
 			tasks = append(tasks, mesos.TaskInfo{
-				Name: id, TaskID: mesos.TaskID{Value: id}, AgentID: offer.AgentID, Resources: smallResources(), Executor: &executor,
+				Name: id, TaskID: mesos.TaskID{Value: id}, AgentID: agentID, Resources: smallResources(), Executor: &executor,
 			})
 		}
-		f.launch(offer, tasks...)
+		f.launch(ids, tasks...)
 		for finished := 0; finished < batch; {
 			status := f.await("update", func(e *scheduler.Event) bool { return e.Type == scheduler.Event_UPDATE }).Update.Status
 			if *status.State == mesos.TASK_FINISHED {

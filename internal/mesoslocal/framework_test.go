@@ -27,6 +27,7 @@ type testFramework struct {
 	streamID string
 	events   chan *scheduler.Event
 	close    context.CancelFunc
+	kept     []mesos.Offer // that came while something else was awaited
 }
 
 func subscribe(t testing.TB, master string, info mesos.FrameworkInfo) *testFramework {
@@ -98,7 +99,7 @@ func (f *testFramework) call(call *scheduler.Call) {
 	}
 }
 
-// await returns the first event that fits; the others before it are lost.
+// await returns the first event that fits; of the others before it, offers are kept.
 func (f *testFramework) await(what string, fits func(*scheduler.Event) bool) *scheduler.Event {
 	f.t.Helper()
 	timeout := time.After(patience)
@@ -111,6 +112,9 @@ func (f *testFramework) await(what string, fits func(*scheduler.Event) bool) *sc
 			if fits(event) {
 				return event
 			}
+			if event.Type == scheduler.Event_OFFERS {
+				f.kept = append(f.kept, event.Offers.Offers...)
+			}
 		case <-timeout:
 			f.t.Fatalf("no %s within %s", what, patience)
 		}
@@ -119,7 +123,12 @@ func (f *testFramework) await(what string, fits func(*scheduler.Event) bool) *sc
 
 func (f *testFramework) offer() mesos.Offer {
 	f.t.Helper()
-	return f.await("offer", func(e *scheduler.Event) bool { return e.Type == scheduler.Event_OFFERS }).Offers.Offers[0]
+	if len(f.kept) == 0 {
+		f.kept = f.await("offer", func(e *scheduler.Event) bool { return e.Type == scheduler.Event_OFFERS }).Offers.Offers
+	}
+	offer := f.kept[0]
+	f.kept = f.kept[1:]
+	return offer
 }
 
 // update awaits a task's update, and acknowledges it.
@@ -135,10 +144,10 @@ func (f *testFramework) update(task string) mesos.TaskStatus {
 	return status
 }
 
-func (f *testFramework) launch(offer mesos.Offer, tasks ...mesos.TaskInfo) {
+func (f *testFramework) launch(offers []mesos.OfferID, tasks ...mesos.TaskInfo) {
 	f.t.Helper()
 	f.call(&scheduler.Call{Type: scheduler.Call_ACCEPT, Accept: &scheduler.Call_Accept{
-		OfferIDs: []mesos.OfferID{offer.ID},
+		OfferIDs: offers,
 		Operations: []mesos.Offer_Operation{{Type: mesos.Offer_Operation_LAUNCH,
 			Launch: &mesos.Offer_Operation_Launch{TaskInfos: tasks}}},
 	}})
@@ -197,10 +206,10 @@ func TestCommandTask(t *testing.T) {
 	master, _ := startPair(t)
 	f := subscribe(t, master.Addr(), frameworkInfo("commands"))
 	offer := f.offer()
-	f.launch(offer, commandTask("good", offer, "true"))
+	f.launch([]mesos.OfferID{offer.ID}, commandTask("good", offer, "true"))
 	f.want("good", mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_FINISHED)
 	offer = f.offer()
-	f.launch(offer, commandTask("bad", offer, "exit 3"))
+	f.launch([]mesos.OfferID{offer.ID}, commandTask("bad", offer, "exit 3"))
 	status := f.want("bad", mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_FAILED)
 	if want := "Command exited with status 3"; status.GetMessage() != want {
 		t.Errorf("message %q, want %q", status.GetMessage(), want)
