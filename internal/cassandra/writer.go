@@ -40,6 +40,24 @@ type WriterOptions struct {
 	Writer      string   // the task attempt: no two writers may share it
 	Buckets     int      // of days that have no number yet; DefaultBuckets if 0
 	Concurrency int      // requests in flight; DefaultConcurrency if 0
+	// EachDC makes every data centre acknowledge by quorum, not only the
+	// writer's own: needed where rollups read in another one, since quorums
+	// of two data centres do not overlap.
+	EachDC bool
+}
+
+func (o WriterOptions) consistency() gocql.Consistency {
+	if o.EachDC {
+		return gocql.EachQuorum
+	}
+	return gocql.LocalQuorum
+}
+
+func (o WriterOptions) serial() gocql.SerialConsistency {
+	if o.EachDC {
+		return gocql.Serial
+	}
+	return gocql.LocalSerial
 }
 
 // Writer writes events: the row of event, its companion in event_by_day, and
@@ -139,9 +157,9 @@ func (w *Writer) dayBuckets(ctx context.Context, day event.Day) (int, error) {
 	if n, ok := w.buckets[day]; ok {
 		return n, nil
 	}
-	n, ok, err := w.session.DayBuckets(ctx, day)
+	n, ok, err := w.session.dayBuckets(ctx, day, w.options.serial())
 	if err == nil && !ok {
-		n, err = w.session.fixBuckets(ctx, day, w.options.Buckets)
+		n, err = w.fixBuckets(ctx, day)
 	}
 	if err != nil {
 		return 0, err
@@ -156,8 +174,12 @@ func (w *Writer) dayBuckets(ctx context.Context, day event.Day) (int, error) {
 // DayBuckets is the number of partitions of a day in event_by_day; a day
 // without a number has no rows.
 func (s *Session) DayBuckets(ctx context.Context, day event.Day) (n int, ok bool, err error) {
+	return s.dayBuckets(ctx, day, gocql.LocalSerial)
+}
+
+func (s *Session) dayBuckets(ctx context.Context, day event.Day, serial gocql.SerialConsistency) (n int, ok bool, err error) {
 	err = s.Query(`SELECT buckets FROM day_buckets WHERE day = ?`, day.Time()).
-		WithContext(ctx).Consistency(gocql.Consistency(gocql.LocalSerial)).Scan(&n)
+		WithContext(ctx).Consistency(gocql.Consistency(serial)).Scan(&n)
 	switch {
 	case errors.Is(err, gocql.ErrNotFound):
 		return 0, false, nil
@@ -167,15 +189,17 @@ func (s *Session) DayBuckets(ctx context.Context, day event.Day) (n int, ok bool
 	return n, true, nil
 }
 
-func (s *Session) fixBuckets(ctx context.Context, day event.Day, n int) (int, error) {
+// fixBuckets sets the number, or finds the one that another writer has set
+// meanwhile. It may be repeated: then it finds its own.
+func (w *Writer) fixBuckets(ctx context.Context, day event.Day) (int, error) {
 	found := map[string]any{}
-	applied, err := s.Query(`INSERT INTO day_buckets (day, buckets) VALUES (?, ?) IF NOT EXISTS`, day.Time(), n).
-		WithContext(ctx).MapScanCAS(found)
+	applied, err := w.session.Query(`INSERT INTO day_buckets (day, buckets) VALUES (?, ?) IF NOT EXISTS`, day.Time(), w.options.Buckets).
+		WithContext(ctx).SerialConsistency(w.options.serial()).Consistency(w.options.consistency()).MapScanCAS(found)
 	if err != nil {
 		return 0, fmt.Errorf("fix buckets of day %s: %w", day, err)
 	}
 	if applied {
-		return n, nil
+		return w.options.Buckets, nil
 	}
 	other, ok := found["buckets"].(int)
 	if !ok || other < 1 {
@@ -200,7 +224,7 @@ func (w *Writer) execute(ctx context.Context, list []statement) error {
 	for range min(w.options.Concurrency, len(list)) {
 		workers.Go(func() {
 			for st := range next {
-				if err := w.session.run(ctx, st); err != nil {
+				if err := w.run(ctx, st); err != nil {
 					cancel(err)
 				}
 			}
@@ -219,16 +243,17 @@ func (w *Writer) execute(ctx context.Context, list []statement) error {
 	return context.Cause(ctx)
 }
 
-func (s *Session) run(ctx context.Context, st statement) error {
+func (w *Writer) run(ctx context.Context, st statement) error {
 	if len(st.rows) == 1 {
-		return s.Query(st.cql, st.rows[0]...).WithContext(ctx).Exec()
+		return w.session.Query(st.cql, st.rows[0]...).WithContext(ctx).Consistency(w.options.consistency()).Exec()
 	}
-	b := s.NewBatch(gocql.UnloggedBatch).WithContext(ctx)
+	b := w.session.NewBatch(gocql.UnloggedBatch).WithContext(ctx)
+	b.Cons = w.options.consistency()
 	for _, row := range st.rows {
 		// Batch.Query would leave the entry non-idempotent.
 		b.Entries = append(b.Entries, gocql.BatchEntry{Stmt: st.cql, Args: row, Idempotent: true})
 	}
-	return s.ExecuteBatch(b)
+	return w.session.ExecuteBatch(b)
 }
 
 // groups gathers rows by partition, in the order in which partitions came.

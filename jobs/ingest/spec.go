@@ -60,6 +60,9 @@ type Spec struct {
 	// Buckets is over how many partitions a day's events are spread, for
 	// days that have none yet.
 	Buckets int `json:"buckets,omitempty"`
+	// EachDC makes every data centre acknowledge before the marks are made:
+	// needed where the rollups read in another one than this job writes to.
+	EachDC bool `json:"each_dc,omitempty"`
 }
 
 // HTTP is the door's own part of the spec.
@@ -171,7 +174,7 @@ func (s Spec) validate() error {
 func (s Spec) validateDoor(e *jobs.FieldErrors) {
 	for field, set := range map[string]bool{
 		"cassandra": s.Cassandra != "", "keyspace": s.Keyspace != "", "rollups": len(s.Rollups) > 0, "group": s.Group != "",
-		"until": s.Until != "", "batch": s.Batch != 0, "buckets": s.Buckets != 0,
+		"until": s.Until != "", "batch": s.Batch != 0, "buckets": s.Buckets != 0, "each_dc": s.EachDC,
 	} {
 		if set {
 			e.Addf(field, "belongs to ingest from kafka to cassandra only")

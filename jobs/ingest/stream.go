@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -65,6 +66,7 @@ func (w work) stream(ctx context.Context, conns jobs.Connections) (jobs.Result, 
 	defer session.Close()
 	s.writer = cassandra.NewWriter(session, cassandra.WriterOptions{
 		Rollups: rollupNames(w.spec.Rollups), Writer: string(w.assignment.Task), Buckets: w.spec.Buckets,
+		EachDC: w.spec.EachDC,
 	})
 	if err := s.connect(ctx); err != nil {
 		return jobs.Result{}, err
@@ -371,6 +373,10 @@ func (s *stream) report(fetches kgo.Fetches) {
 			s.lag[p.Partition] = max(0, p.HighWatermark-p.Records[n-1].Offset-1)
 		}
 	})
+	if s.split == nil { // what another member has now is its business
+		owned := s.client.CommittedOffsets()[s.spec.Topic]
+		maps.DeleteFunc(s.lag, func(p int32, _ int64) bool { _, mine := owned[p]; return !mine })
+	}
 	var lag int64
 	for _, n := range s.lag {
 		lag += n
