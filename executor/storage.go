@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ const (
 	storeParallel = 16
 	storeTries    = 3
 	storeRetry    = 200 * time.Millisecond
+	unread        = ".new" // ends the names of files that are being written
 )
 
 // storage is the executor's sandbox: a directory for each attempt.
@@ -76,47 +78,66 @@ func (s *storage) serve(ctx context.Context, in *queue[store], done func(stored)
 	}
 }
 
-// persist makes a batch durable and tells of each whether it is.
+// persist makes a batch durable and tells of each whether it is. What fails is
+// tried a few times: a full disk may be cleared.
 func (s *storage) persist(ctx context.Context, batch []store) []stored {
 	results := make([]stored, len(batch))
-	slots := make(chan struct{}, storeParallel)
-	var wg sync.WaitGroup
+	open := make([]int, len(batch)) // what is not stored yet
 	for i, e := range batch {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			results[i] = stored{e.task, s.persistOne(ctx, e)}
-		})
-	}
-	wg.Wait()
-	if err := syncDir(s.tasks()); err != nil {
-		for i := range results {
-			results[i].err = errors.Join(results[i].err, err)
-		}
-	}
-	return results
-}
-
-// persistOne tries a few times: a full disk may be cleared.
-func (s *storage) persistOne(ctx context.Context, e store) error {
-	err := checkID(e.task)
-	if err != nil {
-		return err
+		results[i].task, open[i] = e.task, i
 	}
 	for try := 1; ; try++ {
-		if err = s.write(e); err == nil {
-			return nil
-		}
-		if try == storeTries {
-			return fmt.Errorf("the outcome could not be stored in the sandbox: %w", err)
+		s.commit(batch, results, open)
+		open = slices.DeleteFunc(open, func(i int) bool { return results[i].err == nil })
+		if len(open) == 0 || try == storeTries {
+			break
 		}
 		select {
 		case <-time.After(time.Duration(try) * storeRetry):
 		case <-ctx.Done():
 		}
 	}
+	for _, i := range open {
+		results[i].err = fmt.Errorf("the outcome could not be stored in the sandbox: %w", results[i].err)
+	}
+	return results
 }
 
+// commit tries once. It goes step by step for all, rather than file by file,
+// so that the file system commits the renames of all as one.
+func (s *storage) commit(batch []store, results []stored, open []int) {
+	step := func(do func(store) error) {
+		parallel(open, func(i int) {
+			if results[i].err == nil {
+				results[i].err = do(batch[i])
+			}
+		})
+	}
+	for _, i := range open {
+		results[i].err = checkID(batch[i].task)
+	}
+	step(s.write)
+	step(s.publish)
+	step(func(e store) error { return syncDir(s.dir(e.task)) })
+	err := syncDir(s.tasks())
+	step(func(store) error { return err })
+}
+
+// parallel does something for each, a few at a time.
+func parallel(list []int, do func(int)) {
+	slots := make(chan struct{}, storeParallel)
+	var wg sync.WaitGroup
+	for _, i := range list {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			do(i)
+		})
+	}
+	wg.Wait()
+}
+
+// write writes the files under names that nobody reads.
 func (s *storage) write(e store) error {
 	dir := s.dir(e.task)
 	// A task that was refused has no directory yet.
@@ -124,20 +145,26 @@ func (s *storage) write(e store) error {
 		return err
 	}
 	if e.plan != nil {
-		if err := writeFile(filepath.Join(dir, jobs.PlanFile), e.plan); err != nil {
+		if err := writeFile(filepath.Join(dir, jobs.PlanFile+unread), e.plan); err != nil {
 			return err
 		}
 	}
-	if err := writeFile(filepath.Join(dir, jobs.OutcomeFile), e.outcome); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return writeFile(filepath.Join(dir, jobs.OutcomeFile+unread), e.outcome)
 }
 
-// writeFile makes a file appear whole or not at all. Its name is durable once
-// its directory is synced.
+// publish makes them appear whole, the plan before the outcome that tells of it.
+func (s *storage) publish(e store) error {
+	dir := s.dir(e.task)
+	if e.plan != nil {
+		if err := os.Rename(filepath.Join(dir, jobs.PlanFile+unread), filepath.Join(dir, jobs.PlanFile)); err != nil {
+			return err
+		}
+	}
+	return os.Rename(filepath.Join(dir, jobs.OutcomeFile+unread), filepath.Join(dir, jobs.OutcomeFile))
+}
+
 func writeFile(path string, data []byte) error {
-	f, err := os.Create(path + ".new")
+	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
@@ -145,10 +172,7 @@ func writeFile(path string, data []byte) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return errors.Join(err, f.Close())
 }
 
 func syncDir(path string) error {
