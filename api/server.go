@@ -152,27 +152,3 @@ func (s *Server) artifact(w http.ResponseWriter, r *http.Request) {
 	}
 	writeProblem(w, r, rest.NewProblem(http.StatusNotFound, "no binary of that sum is served here", "it may be of another version of Tidemill"))
 }
-
-// CheckListen refuses to serve without a token where others than this
-// machine can reach it: the API runs commands.
-func CheckListen(addr, token string) error {
-	if token != "" {
-		return nil
-	}
-	refuse := func(why string) error {
-		return &jobs.Error{Code: jobs.Invalid, Op: "listen", Subject: addr, Message: why,
-			Hint: "whoever reaches the API can run commands: give --token-file FILE, or listen on 127.0.0.1"}
-	}
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return refuse("not an address of the form host:port")
-	}
-	if host == "localhost" {
-		return nil
-	}
-	ip := net.ParseIP(host)
-	if ip == nil || !ip.IsLoopback() {
-		return refuse("not a loopback address, and no token is asked for")
-	}
-	return nil
-}

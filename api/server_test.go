@@ -354,6 +354,20 @@ func TestCheckListen(t *testing.T) {
 	}
 }
 
+func TestListen(t *testing.T) {
+	l, err := api.Listen("127.0.0.1:0", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := api.Listen(l.Addr().String(), ""); err == nil || !strings.Contains(err.Error(), "another program has the port") {
+		t.Errorf("a port that is taken: %v", err)
+	}
+	if _, err := api.Listen("0.0.0.0:0", ""); err == nil || !strings.Contains(err.Error(), "--token-file") {
+		t.Errorf("an address that others reach, without a token: %v", err)
+	}
+}
+
 // The page needs nothing from elsewhere, and is not to be framed.
 func TestPage(t *testing.T) {
 	s := newServer(t, nil)

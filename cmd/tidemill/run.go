@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -170,11 +171,8 @@ func (c *runLogs) tasks(ctx context.Context, api *client.Client) ([]jobs.TaskID,
 			return nil, err
 		}
 		var ids []jobs.TaskID
-		for _, t := range attempts(v) {
+		for _, t := range c.meant(attempts(v)) {
 			ids = append(ids, t.ID)
-		}
-		if c.Follow { // the attempt that is or was last, not those it replaced
-			ids = ids[max(0, len(ids)-max(1, v.Splits.Live)):]
 		}
 		if len(ids) > 0 {
 			return ids, nil
@@ -188,6 +186,19 @@ func (c *runLogs) tasks(ctx context.Context, api *client.Client) ([]jobs.TaskID,
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// meant are all attempts of a run or, to follow, those that live, or else the
+// one that was launched last.
+func (c *runLogs) meant(all []jobs.Task) []jobs.Task {
+	if !c.Follow || len(all) == 0 {
+		return all
+	}
+	live := slices.DeleteFunc(slices.Clone(all), func(t jobs.Task) bool { return t.State.Final() })
+	if len(live) > 0 {
+		return live
+	}
+	return []jobs.Task{slices.MaxFunc(all, func(a, b jobs.Task) int { return a.Launched.Compare(b.Launched) })}
 }
 
 // printLog copies what there is now, part by part.
