@@ -10,6 +10,9 @@ func TestMain(m *testing.M) {
 	if code, asked := RunHelper(os.Args[1:]); asked {
 		os.Exit(code)
 	}
+	if len(os.Args) > 2 && os.Args[1] == memberArgument {
+		os.Exit(runMember(os.Args[2:]))
+	}
 	if len(os.Args) == 2 && os.Args[1] == echoArgument {
 		os.Exit(runEchoExecutor())
 	}

@@ -126,7 +126,12 @@ func (m *Master) register(link *agentLink, request *wire.Register) *agent {
 	info := request.Info.Value
 	id := info.ID.GetValue()
 	a := m.agents[id]
-	_, wasUnreachable := m.unreachable[id]
+	news := "" // what frameworks are told of tasks that they may believe to be lost
+	if _, unreachable := m.unreachable[id]; unreachable {
+		news = "Unreachable agent re-reregistered"
+	} else if a == nil && !m.recovered[id] {
+		news = "Unknown agent reregistered"
+	}
 	if id == "" {
 		m.replaceSameAddress(request.Endpoint)
 		id = fmt.Sprintf("%s-S%d", m.id, m.counters.agents)
@@ -146,7 +151,7 @@ func (m *Master) register(link *agentLink, request *wire.Register) *agent {
 	a.info.Attributes, a.info.Hostname, a.endpoint = info.Attributes, info.Hostname, request.Endpoint
 	a.total = resources.Of(info.Resources)
 	link.Send(wire.ToAgent{Registered: &wire.Registered{AgentID: id}})
-	m.adopt(a, request, wasUnreachable)
+	m.adopt(a, request, news)
 	m.log.Info().Str("agent", id).Str("hostname", info.Hostname).Int("tasks", len(request.Tasks)).Msg("an agent registered")
 	m.allocate([]*agent{a}, nil)
 	return a
@@ -171,7 +176,7 @@ func (m *Master) replaceSameAddress(endpoint string) {
 }
 
 // adopt makes the master's view of an agent that of the agent itself.
-func (m *Master) adopt(a *agent, request *wire.Register, wasUnreachable bool) {
+func (m *Master) adopt(a *agent, request *wire.Register, news string) {
 	for _, carried := range request.Frameworks {
 		if id := carried.Value.ID.GetValue(); m.frameworks[id] == nil && !m.wasRemoved(id) {
 			m.awaitFailover(m.addFramework(carried.Value, true))
@@ -183,7 +188,7 @@ func (m *Master) adopt(a *agent, request *wire.Register, wasUnreachable bool) {
 	present := map[string]bool{}
 	for _, carried := range request.Tasks {
 		present[carried.FrameworkID+"/"+carried.Info.Value.TaskID.Value] = true
-		m.adoptTask(a, carried, wasUnreachable)
+		m.adoptTask(a, carried, news)
 	}
 	m.dropMissing(a, present)
 }
@@ -212,7 +217,7 @@ func roleOf(list []mesos.Resource) string {
 	return "*"
 }
 
-func (m *Master) adoptTask(a *agent, carried wire.Task, wasUnreachable bool) {
+func (m *Master) adoptTask(a *agent, carried wire.Task, news string) {
 	f := m.frameworks[carried.FrameworkID]
 	if f == nil {
 		a.send(wire.ToAgent{ShutdownFramework: &wire.FrameworkRef{FrameworkID: carried.FrameworkID}})
@@ -240,9 +245,9 @@ func (m *Master) adoptTask(a *agent, carried wire.Task, wasUnreachable bool) {
 		t.updateUUID, t.updateState = carried.UpdateUUID, ptr(mesos.TaskState(carried.UpdateState))
 	}
 	delete(f.unreachable, t.id())
-	if wasUnreachable {
+	if news != "" {
 		status := statusOf(t)
-		status.Message, status.Reason = ptr("Unreachable agent re-reregistered"), mesos.REASON_AGENT_REREGISTERED.Enum()
+		status.Message, status.Reason = ptr(news), mesos.REASON_AGENT_REREGISTERED.Enum()
 		m.sendStatus(f, status)
 	}
 }

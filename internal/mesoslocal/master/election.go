@@ -37,9 +37,6 @@ func (m *Master) runElection() error {
 		for range events { // the connection's own log tells of them; the channel must be drained
 		}
 	})
-	if err := m.election.makePath(); err != nil {
-		return fmt.Errorf("prepare %s in ZooKeeper: %w", dir, err)
-	}
 	m.tasks.Go(m.followElection)
 	return nil
 }
@@ -63,6 +60,12 @@ func (m *Master) followElection() {
 	mine := ""
 	for m.ctx.Err() == nil {
 		children, _, changed, err := m.election.conn.ChildrenW(m.election.path)
+		if errors.Is(err, zk.ErrNoNode) {
+			err = m.election.makePath()
+			if err == nil {
+				continue
+			}
+		}
 		if err == nil && !slices.Contains(children, mine) {
 			if mine != "" {
 				m.depose()

@@ -120,7 +120,7 @@ func (m *Master) agentList() []any {
 		}
 		list = append(list, object{
 			"id": a.id, "hostname": a.info.Hostname, "port": a.info.GetPort(), "pid": "slave(1)@" + a.endpoint,
-			"active": a.connected && !a.drained, "version": Version,
+			"active": a.connected, "version": Version,
 			"attributes": attributesObject(a.info.Attributes),
 			"resources":  bundleObject(a.total), "used_resources": bundleObject(a.used.Minus(offered)),
 			"offered_resources": bundleObject(offered), "unreserved_resources": bundleObject(a.total),

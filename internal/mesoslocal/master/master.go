@@ -92,7 +92,6 @@ type Master struct {
 	recovered   map[string]bool // agents of the registry that have not come back yet
 	unreachable map[string]time.Time
 	offers      map[string]*offer
-	allocation  chan struct{} // asks for a cycle of the allocator at once
 	metrics     metrics
 }
 
@@ -122,7 +121,6 @@ func Start(ctx context.Context, options Options) (*Master, error) {
 		recovered:   map[string]bool{},
 		unreachable: map[string]time.Time{},
 		offers:      map[string]*offer{},
-		allocation:  make(chan struct{}, 1),
 	}
 	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	m.server = &http.Server{Handler: m.routes(), ReadHeaderTimeout: 30 * time.Second}

@@ -28,7 +28,7 @@ const defaultRefusal = 5 * time.Second
 // maxRefusal bounds a filter, as a year does in Mesos.
 const maxRefusal = 365 * 24 * time.Hour
 
-// allocateForever runs the allocator at its interval, and at once when asked to.
+// allocateForever runs the allocator at its interval.
 func (m *Master) allocateForever() {
 	ticker := time.NewTicker(m.opts.Clock.Real(m.opts.AllocationInterval))
 	defer ticker.Stop()
@@ -37,19 +37,10 @@ func (m *Master) allocateForever() {
 		case <-m.ctx.Done():
 			return
 		case <-ticker.C:
-		case <-m.allocation:
 		}
 		m.mu.Lock()
 		m.allocate(slices.Collect(maps.Values(m.agents)), nil)
 		m.mu.Unlock()
-	}
-}
-
-// allocateSoon asks for a cycle without waiting for the next tick.
-func (m *Master) allocateSoon() {
-	select {
-	case m.allocation <- struct{}{}:
-	default:
 	}
 }
 
@@ -70,7 +61,7 @@ func (m *Master) allocate(agents []*agent, only *framework) {
 	shares := m.newShares()
 	batches := map[*framework][]mesos.Offer{}
 	for _, a := range agents {
-		if !a.connected || a.drained {
+		if !a.connected {
 			continue
 		}
 		free := a.total.Minus(a.used)

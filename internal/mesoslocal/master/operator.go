@@ -87,7 +87,7 @@ func (m *Master) getAgents() *apimaster.Response_GetAgents {
 	for _, a := range m.agents {
 		pid := "slave(1)@" + a.endpoint
 		answer.Agents = append(answer.Agents, apimaster.Response_GetAgents_Agent{
-			AgentInfo: a.info, Active: a.connected && !a.drained, Version: Version, PID: &pid,
+			AgentInfo: a.info, Active: a.connected, Version: Version, PID: &pid,
 			RegisteredTime: timeInfo(a.registered), ReregisteredTime: timeInfo(a.reregistered),
 			TotalResources: a.total.Mesos(""), AllocatedResources: a.used.Mesos("*"),
 		})

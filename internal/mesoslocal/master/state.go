@@ -130,7 +130,6 @@ type agent struct {
 	used      resources.Bundle // tasks, executors and outstanding offers
 	link      *agentLink
 	connected bool
-	drained   bool
 	endpoint  string
 
 	tasks     map[string]map[string]*task     // by framework, task

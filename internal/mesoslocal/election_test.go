@@ -1,0 +1,96 @@
+package mesoslocal
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"testing"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+
+	"tidemill/internal/golden"
+	"tidemill/internal/stack/stacktest"
+)
+
+// noRedirects shows redirects instead of following them.
+var noRedirects = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
+func get(t *testing.T, url string) *http.Response {
+	t.Helper()
+	response, err := noRedirects.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response
+}
+
+func TestElection(t *testing.T) {
+	zk := fmt.Sprintf("zk://%s/mesos-%d", stacktest.Shared(t).ZooKeeper, os.Getpid())
+	registry := t.TempDir()
+	var masters []*Master
+	for range 3 {
+		master, err := StartMaster(t.Context(), MasterOptions{ZooKeeper: zk, WorkDir: registry})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(master.Stop)
+		eventually(t, "the master knows who leads", func() bool {
+			return get(t, "http://"+master.Addr()+"/redirect").StatusCode == http.StatusTemporaryRedirect
+		})
+		masters = append(masters, master)
+	}
+	first, second := masters[0], masters[1]
+	response := get(t, "http://"+second.Addr()+"/master/state?x=1&y=a%20b")
+	if want := "//" + first.Addr() + "/master/state?x=1&y=a%20b"; response.Header.Get("Location") != want {
+		t.Errorf("Location %q, want %q", response.Header.Get("Location"), want)
+	}
+	agent, err := StartAgent(t.Context(), AgentOptions{Master: zk, WorkDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(agent.Stop)
+	f := subscribe(t, first.Addr(), frameworkInfo("election"))
+	offer := f.offer()
+	f.launch([]mesos.OfferID{offer.ID}, commandTask("task", offer, "sleep 1000"))
+	f.want("task", mesos.TASK_STARTING, mesos.TASK_RUNNING)
+
+	first.Stop()
+	eventually(t, "the second master leads", func() bool {
+		return get(t, "http://"+second.Addr()+"/state").StatusCode == http.StatusOK
+	})
+	info := frameworkInfo("election")
+	info.ID = &f.id
+	again := subscribe(t, second.Addr(), info)
+	again.offer() // the agent came over
+	again.call(&scheduler.Call{Type: scheduler.Call_RECONCILE, Reconcile: &scheduler.Call_Reconcile{}})
+	again.want("task", mesos.TASK_RUNNING)
+}
+
+// Without a leader everything but health and the like is 503. (The rest of the recording
+// is of a master without its quorum; the local registry has none.)
+func TestNoLeader(t *testing.T) {
+	lines, err := golden.Open("38_no_leader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	master, err := StartMaster(t.Context(), MasterOptions{ZooKeeper: "zk://127.0.0.1:1/mesos"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(master.Stop)
+	for i, line := range lines {
+		if line.T > 3.02 {
+			lines = lines[:i]
+			break
+		}
+	}
+	p := &player{lines: lines, scale: 10, wait: patience, resolve: func(string) string { return master.Addr() }}
+	if err := p.play(); err != nil {
+		t.Error(err)
+	}
+	for _, fault := range p.faults {
+		t.Error(fault)
+	}
+}

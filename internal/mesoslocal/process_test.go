@@ -1,0 +1,200 @@
+package mesoslocal
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+
+	"tidemill/internal/lifeline"
+	"tidemill/internal/mesoslocal/cluster"
+	"tidemill/internal/mesoslocal/container"
+)
+
+// memberArgument makes this test binary a member of a cluster: "tidemill mesos" in small.
+const memberArgument = "cluster-member"
+
+// eventually waits for a condition of another process.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(patience); !holds(); <-ticker.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s", patience, what)
+		}
+	}
+}
+
+// pidIn reads a pid that a task wrote to its sandbox.
+func pidIn(t testing.TB, workDir, task, name string) int {
+	t.Helper()
+	pid := 0
+	eventually(t, name+" is written", func() bool {
+		found, err := filepath.Glob(filepath.Join(workDir, "slaves/*/frameworks/*/executors", task, "runs/latest", name))
+		if err != nil || len(found) != 1 {
+			return false
+		}
+		text, err := os.ReadFile(found[0])
+		if err != nil {
+			return false
+		}
+		pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
+		return err == nil
+	})
+	return pid
+}
+
+func gone(pid int) bool {
+	stat, ok := container.ReadStat(pid)
+	return !ok || stat.State == 'Z'
+}
+
+// A daemon that left its session, its environment and its parent is still ended with
+// the container.
+func TestContainerEndsDaemons(t *testing.T) {
+	master, err := StartMaster(t.Context(), MasterOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(master.Stop)
+	dir := t.TempDir()
+	agent, err := StartAgent(t.Context(), AgentOptions{Master: master.Addr(), WorkDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(agent.Stop)
+	f := subscribe(t, master.Addr(), frameworkInfo("daemons"))
+	offer := f.offer()
+	const daemon = `env -i setsid /bin/sh -c 'cd /; /bin/sh -c "echo \$\$ > '$PWD'/pid; exec sleep 1000" > /dev/null 2>&1 &'`
+	f.launch([]mesos.OfferID{offer.ID}, commandTask("daemon", offer, daemon+"; sleep 1000"))
+	f.want("daemon", mesos.TASK_STARTING, mesos.TASK_RUNNING)
+	pid := pidIn(t, dir, "daemon", "pid")
+	if gone(pid) {
+		t.Fatal("the daemon did not start")
+	}
+	f.call(&scheduler.Call{Type: scheduler.Call_KILL, Kill: &scheduler.Call_Kill{TaskID: mesos.TaskID{Value: "daemon"}}})
+	f.want("daemon", mesos.TASK_KILLED)
+	eventually(t, "the daemon ends", func() bool { return gone(pid) })
+}
+
+// startCluster starts a master and an agent as processes.
+func startCluster(t *testing.T, dir string) *cluster.Cluster {
+	t.Helper()
+	c, err := cluster.Start(t.Context(), cluster.Options{
+		Agents: 1, WorkDir: dir, Program: []string{os.Args[0], memberArgument}, Log: os.Stderr,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Stop)
+	return c
+}
+
+// Executors outlive an agent that is killed, and the next agent takes them over.
+func TestAgentKilledAndRestarted(t *testing.T) {
+	dir := t.TempDir()
+	c := startCluster(t, dir)
+	f := subscribe(t, c.Masters[0].Addr(), frameworkInfo("recovery"))
+	offer := f.offer()
+	f.launch([]mesos.OfferID{offer.ID}, commandTask("lasting", offer, "echo $$ > pid; while [ ! -e end ]; do sleep 0.05; done"))
+	f.want("lasting", mesos.TASK_STARTING, mesos.TASK_RUNNING)
+	pid := pidIn(t, filepath.Join(dir, "agent-1"), "lasting", "pid")
+	c.Agents[0].Kill()
+	if gone(pid) {
+		t.Fatal("the task ended with its agent")
+	}
+	if err := c.Agents[0].Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sandboxes, err := filepath.Glob(filepath.Join(dir, "agent-1/slaves/*/frameworks/*/executors/lasting/runs/latest"))
+	if err != nil || len(sandboxes) != 1 {
+		t.Fatalf("sandboxes %v, %v", sandboxes, err)
+	}
+	if err := os.WriteFile(filepath.Join(sandboxes[0], "end"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f.want("lasting", mesos.TASK_FINISHED)
+}
+
+// A master that is killed and started again gets its agent and the task back.
+func TestMasterKilledAndRestarted(t *testing.T) {
+	c := startCluster(t, t.TempDir())
+	f := subscribe(t, c.Masters[0].Addr(), frameworkInfo("failover"))
+	offer := f.offer()
+	f.launch([]mesos.OfferID{offer.ID}, commandTask("kept", offer, "sleep 1000"))
+	f.want("kept", mesos.TASK_STARTING, mesos.TASK_RUNNING)
+	c.Masters[0].Kill()
+	if err := c.Masters[0].Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	info := frameworkInfo("failover")
+	info.ID = &f.id
+	again := subscribe(t, c.Masters[0].Addr(), info)
+	again.offer() // the agent is back
+	again.call(&scheduler.Call{Type: scheduler.Call_RECONCILE, Reconcile: &scheduler.Call_Reconcile{}})
+	if status := again.want("kept", mesos.TASK_RUNNING); status.GetReason() != mesos.REASON_RECONCILIATION {
+		t.Errorf("reason %s", status.GetReason())
+	}
+}
+
+// Nothing outlives the owner of the lifeline, executors and their daemons included.
+func TestLifelineEndsExecutors(t *testing.T) {
+	line, err := lifeline.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	master, err := StartMaster(t.Context(), MasterOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(master.Stop)
+	dir := t.TempDir()
+	agent, err := StartAgent(t.Context(), AgentOptions{Master: master.Addr(), WorkDir: dir, Lifeline: line})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(agent.Stop)
+	f := subscribe(t, master.Addr(), frameworkInfo("lifeline"))
+	offer := f.offer()
+	f.launch([]mesos.OfferID{offer.ID}, commandTask("held", offer, "echo $$ > pid; exec sleep 1000"))
+	f.want("held", mesos.TASK_STARTING, mesos.TASK_RUNNING)
+	pid := pidIn(t, dir, "held", "pid")
+	if err := line.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the task ends", func() bool { return gone(pid) })
+}
+
+// A supervisor that is killed itself takes its container along.
+func TestSupervisorKilled(t *testing.T) {
+	master, err := StartMaster(t.Context(), MasterOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(master.Stop)
+	dir := t.TempDir()
+	agent, err := StartAgent(t.Context(), AgentOptions{Master: master.Addr(), WorkDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(agent.Stop)
+	f := subscribe(t, master.Addr(), frameworkInfo("supervisor"))
+	offer := f.offer()
+	f.launch([]mesos.OfferID{offer.ID}, commandTask("orphan", offer, "echo $$ > pid; exec sleep 1000"))
+	status := f.want("orphan", mesos.TASK_STARTING, mesos.TASK_RUNNING)
+	pid := pidIn(t, dir, "orphan", "pid")
+	if err := syscall.Kill(int(status.ContainerStatus.GetExecutorPID()), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if status := f.want("orphan", mesos.TASK_FAILED); status.GetMessage() != "Executor terminated" {
+		t.Errorf("message %q", status.GetMessage())
+	}
+	eventually(t, "the task ends", func() bool { return gone(pid) })
+}
