@@ -44,10 +44,9 @@ type Sender struct {
 	// URL gives the base URL of a door. It is asked before every request,
 	// since a door may come back elsewhere.
 	URL     func(ctx context.Context) (string, error)
-	Client  *http.Client // http.DefaultClient if nil
-	Batch   int          // lines of a request; DefaultBatch if 0
-	Workers int          // requests at once; DefaultWorkers if 0
-	Rate    float64      // lines a second; no bound if 0
+	Batch   int     // lines of a request; DefaultBatch if 0
+	Workers int     // requests at once; DefaultWorkers if 0
+	Rate    float64 // lines a second; no bound if 0
 	// Wait before the first repetition, doubled up to 5 s; DefaultWait if 0.
 	Wait time.Duration
 	// Truth counts what was acknowledged.
@@ -56,8 +55,9 @@ type Sender struct {
 	Progress func(Sent)
 	Log      zerolog.Logger
 
-	mu   sync.Mutex
-	sent Sent
+	client *http.Client
+	mu     sync.Mutex
+	sent   Sent
 }
 
 // At is the URL function of a door that never moves.
@@ -70,9 +70,14 @@ func At(url string) func(context.Context) (string, error) {
 func (s *Sender) Send(ctx context.Context, lines iter.Seq[[]byte]) (Sent, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	count := cmp.Or(s.Workers, DefaultWorkers)
+	// A connection for each worker, kept: the default keeps two.
+	transport := &http.Transport{MaxIdleConnsPerHost: count}
+	defer transport.CloseIdleConnections()
+	s.client = &http.Client{Transport: transport}
 	batches := make(chan [][]byte)
 	var workers sync.WaitGroup
-	for range cmp.Or(s.Workers, DefaultWorkers) {
+	for range count {
 		workers.Go(func() {
 			for b := range batches {
 				if err := s.deliver(ctx, b); err != nil {
@@ -190,11 +195,7 @@ func (s *Sender) post(ctx context.Context, batch [][]byte) (r reply, err error) 
 		return r, err
 	}
 	request.Header.Set("Content-Type", "application/x-ndjson")
-	client := s.Client
-	if client == nil {
-		client = http.DefaultClient
-	}
-	response, err := client.Do(request)
+	response, err := s.client.Do(request)
 	if err != nil {
 		return r, err
 	}

@@ -23,7 +23,10 @@ func (w work) serve(ctx context.Context) (jobs.Result, error) {
 	defer end()
 	client, err := kafka.New(w.kafka,
 		kgo.MaxBufferedRecords(w.spec.HTTP.Buffer), kgo.MaxBufferedBytes(w.spec.HTTP.BufferBytes),
-		kgo.RequiredAcks(kgo.AllISRAcks()))
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		// Clients wait for the acknowledgement: under load batches form by
+		// themselves while others are on their way.
+		kgo.ProducerLinger(0))
 	if err != nil {
 		return jobs.Result{}, err
 	}

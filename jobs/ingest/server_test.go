@@ -61,7 +61,7 @@ type environment struct {
 
 // runtime is what an executor gives to work.
 type runtime struct {
-	t     *testing.T
+	t     testing.TB
 	conns jobs.Connections
 
 	mu   sync.Mutex
@@ -101,7 +101,7 @@ func (r *runtime) until(satisfies func(jobs.Progress) bool) jobs.Progress {
 }
 
 // topics makes a topic of its own with its quarantine.
-func (e *environment) topic(t *testing.T, partitions int32) string {
+func (e *environment) topic(t testing.TB, partitions int32) string {
 	t.Helper()
 	name := fmt.Sprintf("test_%016x", rand.Uint64())
 	_, err := kafka.CreateTopics(t.Context(), e.client, kafka.Topic{Name: name, Partitions: partitions},
@@ -134,7 +134,7 @@ func (e *environment) assignment(spec map[string]any, attempt int) jobs.Assignme
 }
 
 // runToEnd plans and works as the scheduler would, one split after the other.
-func (e *environment) runToEnd(t *testing.T, spec map[string]any, attempt int) (splits []jobs.Split, err error) {
+func (e *environment) runToEnd(t testing.TB, spec map[string]any, attempt int) (splits []jobs.Split, err error) {
 	t.Helper()
 	rt := &runtime{t: t, conns: e.conns}
 	a := e.assignment(spec, attempt)
@@ -148,7 +148,7 @@ func (e *environment) runToEnd(t *testing.T, spec map[string]any, attempt int) (
 	return plan.Splits, err
 }
 
-func (e *environment) workSplit(t *testing.T, a jobs.Assignment, s jobs.Split) error {
+func (e *environment) workSplit(t testing.TB, a jobs.Assignment, s jobs.Split) error {
 	t.Helper()
 	a.Split = s
 	_, err := ingest.Kind{}.Work(t.Context(), a, &runtime{t: t, conns: e.conns})
@@ -330,7 +330,7 @@ func (e *environment) testWay(t *testing.T) {
 }
 
 // door runs a service until stop is called.
-func (e *environment) door(t *testing.T, topic string, more ...string) (url string, stop func() jobs.Result) {
+func (e *environment) door(t testing.TB, topic string, more ...string) (url string, stop func() jobs.Result) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -353,7 +353,7 @@ func (e *environment) door(t *testing.T, topic string, more ...string) (url stri
 }
 
 // service works in the background until stop is called, as by a kill.
-func (e *environment) service(t *testing.T, a jobs.Assignment, rt *runtime) (stop func() jobs.Result) {
+func (e *environment) service(t testing.TB, a jobs.Assignment, rt *runtime) (stop func() jobs.Result) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	type outcome struct {
