@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
@@ -97,7 +98,7 @@ func (s *Server) applyJobs(ctx context.Context, in *JobDocuments) (*body[rest.Ap
 		return nil, err
 	}
 	applied, err := s.Scheduler.Apply(ctx, list)
-	return bodyOf(rest.Applied{Jobs: applied}, err)
+	return bodyOf(rest.Applied{Jobs: applied}, wrong(docs, err))
 }
 
 func (s *Server) putJob(ctx context.Context, in *jobReplacement) (*body[jobs.Job], error) {
@@ -119,7 +120,7 @@ func (s *Server) putJob(ctx context.Context, in *jobReplacement) (*body[jobs.Job
 	}
 	applied, err := s.Scheduler.Apply(ctx, list)
 	if err != nil {
-		return nil, err
+		return nil, wrong(docs, err)
 	}
 	if len(applied) != 1 {
 		return nil, fmt.Errorf("apply job %s: the scheduler answered with %d jobs", in.Name, len(applied))
@@ -144,29 +145,42 @@ func (in *JobDocuments) decode() ([]jobfile.Document, jobfile.Errors, error) {
 	return docs, errs, nil
 }
 
-// check gives the jobs, or everything that is wrong with them. Where there
-// are several, each finding says whose it is. What only the scheduler sets is
-// dropped, so that what was shown can be sent back.
+// check gives the jobs, or everything that is wrong with them. What only the
+// scheduler sets is dropped, so that what was shown can be sent back.
 func (s *Server) check(docs []jobfile.Document, errs jobfile.Errors) ([]jobs.Job, error) {
 	for i := range docs {
 		j := &docs[i].Job
 		j.Version, j.Incarnation, j.Created, j.Updated = 0, 0, time.Time{}, time.Time{}
 	}
 	list, errs := jobfile.Check(docs, errs, s.Kinds)
-	if len(errs) == 0 {
-		return list, nil
+	if len(errs) > 0 {
+		return nil, invalid(docs, errs)
 	}
+	return list, nil
+}
+
+// wrong says where in the body the findings of the scheduler are.
+func wrong(docs []jobfile.Document, err error) error {
+	var found jobfile.Errors
+	if located := jobfile.LocateListed(docs, err); errors.As(located, &found) {
+		return invalid(docs, found)
+	}
+	return err
+}
+
+// invalid is everything that is wrong with documents. Where there are
+// several, each field begins with the document's place, like "[1].after[0]".
+func invalid(docs []jobfile.Document, errs jobfile.Errors) *rest.Problem {
 	found := errs.Fields()
 	if len(docs) > 1 {
-		for i, e := range errs {
-			if e.Job != "" {
-				found[i].Message = fmt.Sprintf("job %s: %s", e.Job, found[i].Message)
-			}
+		found = nil
+		for _, e := range errs {
+			found.AddAll(fmt.Sprintf("[%d]", e.Index), e.FieldError)
 		}
 	}
-	p := rest.NewProblem(http.StatusBadRequest, "the document cannot be applied", "nothing was changed; \"tidemill job validate\" finds the same without a server")
+	p := rest.NewProblem(http.StatusBadRequest, "the document cannot be applied", "nothing was changed")
 	p.Errors = found
-	return nil, p
+	return p
 }
 
 func (s *Server) listJobs(ctx context.Context, in *jobQuery) (*body[rest.JobPage], error) {

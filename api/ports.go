@@ -19,7 +19,7 @@ type Scheduler interface {
 	StartRun(ctx context.Context, r jobs.RunRequest) (jobs.Run, error)
 	// Runs gives a page of the runs, newest first, and how many there are in all.
 	Runs(ctx context.Context, q jobs.RunQuery) (list []jobs.RunView, total int, err error)
-	Run(ctx context.Context, id jobs.RunID) (jobs.RunView, error)
+	RunView(ctx context.Context, id jobs.RunID) (jobs.RunView, error)
 	KillRun(ctx context.Context, id jobs.RunID, reason string) error
 	// Log reads at most limit bytes of an attempt's log; stream is "stdout" or "stderr".
 	Log(ctx context.Context, task jobs.TaskID, stream string, offset int64, limit int) (jobs.LogChunk, error)

@@ -50,7 +50,7 @@ func (s *Server) runOperations(api huma.API) {
 		})
 	register(api, http.MethodGet, "/v1/runs/{id}", "showRun", "Show a run, where its tasks are and why, and why the rest waits.",
 		func(ctx context.Context, in *RunPath) (*body[jobs.RunView], error) {
-			return bodyOf(s.Scheduler.Run(ctx, jobs.RunID(in.ID)))
+			return bodyOf(s.Scheduler.RunView(ctx, jobs.RunID(in.ID)))
 		})
 	kill := operation(http.MethodPost, "/v1/runs/{id}/kill", "killRun", "Kill a run: its tasks are ended, and it becomes cancelled.")
 	kill.DefaultStatus = http.StatusAccepted

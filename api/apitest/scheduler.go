@@ -141,13 +141,19 @@ func (s *Scheduler) Apply(_ context.Context, list []jobs.Job) ([]jobs.Job, error
 		graph.Put(j)
 	}
 	out := make([]jobs.Job, 0, len(list))
-	for _, j := range list {
-		if err := graph.Check(j); err != nil {
-			return nil, &jobs.Error{Code: jobs.Invalid, Op: "apply", Subject: "job " + string(j.Name), Err: err}
+	var wrong jobs.FieldErrors
+	for i, j := range list {
+		prefix := ""
+		if len(list) > 1 {
+			prefix = fmt.Sprintf("[%d]", i)
 		}
+		wrong.AddAll(prefix, graph.Check(j))
 		old := s.jobs[j.Name]
 		j.Version = old.Version + 1
 		out = append(out, j)
+	}
+	if err := wrong.Err(); err != nil {
+		return nil, err
 	}
 	for _, j := range out {
 		s.put(jobs.JobView{Job: j, State: "idle"})
@@ -276,8 +282,8 @@ func (s *Scheduler) run(id jobs.RunID) (jobs.RunView, error) {
 	return jobs.RunView{}, &jobs.Error{Code: jobs.NotFound, Op: "show", Subject: "run " + string(id), Message: "no run has that id"}
 }
 
-// Run shows one run.
-func (s *Scheduler) Run(_ context.Context, id jobs.RunID) (jobs.RunView, error) {
+// RunView shows one run.
+func (s *Scheduler) RunView(_ context.Context, id jobs.RunID) (jobs.RunView, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.run(id)

@@ -143,7 +143,9 @@ func TestValidateAndApply(t *testing.T) {
 	s.run(t, "job", "apply", "-f", filepath.Dir(good)).want(t, exitOK, "replaced", "")
 	s.stdin = "name: third\nkind: noop\nafter: [unheard]\n"
 	s.run(t, "job", "validate", "-f", "-").want(t, exitOK, "third", "for the scheduler to know: unheard")
-	s.run(t, "job", "apply", "-f", "-").want(t, exitUsage, "", `after[0]: no job is named "unheard"`)
+	s.run(t, "job", "apply", "-f", "-").want(t, exitUsage, "", `stdin:3: after[0]: no job is named "unheard"`)
+	s.stdin = twoJobs + "---\nname: fourth\nkind: noop\nafter:\n- first\n- unheard\n"
+	s.run(t, "job", "apply", "-f", "-").want(t, exitUsage, "", `stdin:13: after[1]: no job is named "unheard"`)
 }
 
 // What is shown as YAML can be applied again, and changes nothing.

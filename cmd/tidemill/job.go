@@ -29,18 +29,18 @@ type files struct {
 	File []string `short:"f" required:"" placeholder:"FILE|DIR|-" help:"File, folder (with all below it), or - for standard input. May be repeated."`
 }
 
-func (f files) load(in io.Reader) ([]jobs.Job, error) {
+func (f files) load(in io.Reader) ([]jobs.Job, []jobfile.Document, error) {
 	var sources []jobfile.Source
 	for _, path := range f.File {
 		found, err := jobfile.Read(path, in)
 		if err != nil {
-			return nil, &exitError{Code: exitUsage, Err: err}
+			return nil, nil, &exitError{Code: exitUsage, Err: err}
 		}
 		sources = append(sources, found...)
 	}
 	known, err := kinds()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return jobfile.Load(sources, known)
 }
@@ -49,7 +49,7 @@ type jobValidate struct{ files }
 
 // Run checks the files and says what else only a scheduler can check.
 func (c *jobValidate) Run(g *globals, out console) error {
-	list, err := c.load(out.In)
+	list, _, err := c.load(out.In)
 	if err != nil {
 		return err
 	}
@@ -84,9 +84,9 @@ func elsewhere(list []jobs.Job) []string {
 
 type jobApply struct{ files }
 
-// Run applies the jobs of all files in one request, parents first.
+// Run applies the jobs of all files in one request.
 func (c *jobApply) Run(ctx context.Context, g *globals, out console) error {
-	list, err := c.load(out.In)
+	list, docs, err := c.load(out.In)
 	if err != nil {
 		return err
 	}
@@ -95,9 +95,9 @@ func (c *jobApply) Run(ctx context.Context, g *globals, out console) error {
 		return err
 	}
 	defer api.Close()
-	applied, err := api.Apply(ctx, jobs.Ordered(list))
+	applied, err := api.Apply(ctx, list)
 	if err != nil {
-		return err
+		return jobfile.LocateListed(docs, err)
 	}
 	return g.print(out, applied, func(w io.Writer) {
 		row(w, "NAME", "KIND", "WHEN", "VERSION", "APPLIED")

@@ -65,7 +65,7 @@ func (c *runShow) Run(ctx context.Context, g *globals, out console) error {
 		return err
 	}
 	defer api.Close()
-	v, err := api.Run(ctx, jobs.RunID(c.ID))
+	v, err := api.RunView(ctx, jobs.RunID(c.ID))
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (c *runLogs) tasks(ctx context.Context, api *client.Client) ([]jobs.TaskID,
 	ticker := time.NewTicker(waitEvery)
 	defer ticker.Stop()
 	for {
-		v, err := api.Run(ctx, jobs.RunID(c.ID))
+		v, err := api.RunView(ctx, jobs.RunID(c.ID))
 		if err != nil {
 			code, _ := jobs.CodeOf(err)
 			if _, bad := jobs.ParseTaskID(jobs.TaskID(c.ID)); bad == nil && code == jobs.NotFound {

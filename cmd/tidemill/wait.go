@@ -62,7 +62,7 @@ func (w *waiter) wait(ctx context.Context, id jobs.RunID) (jobs.RunView, error) 
 		var v jobs.RunView
 		err := w.patiently(ctx, func() error {
 			var err error
-			v, err = w.api.Run(ctx, id)
+			v, err = w.api.RunView(ctx, id)
 			return err
 		})
 		switch {

@@ -121,8 +121,8 @@ func (c *Client) Runs(ctx context.Context, q jobs.RunQuery) ([]jobs.RunView, int
 	return page.Runs, page.Total, err
 }
 
-// Run shows one run with its tasks.
-func (c *Client) Run(ctx context.Context, id jobs.RunID) (v jobs.RunView, err error) {
+// RunView shows one run with its tasks.
+func (c *Client) RunView(ctx context.Context, id jobs.RunID) (v jobs.RunView, err error) {
 	err = c.call(ctx, http.MethodGet, c.at("v1", "runs", string(id)), nil, &v)
 	return v, err
 }

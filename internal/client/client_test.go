@@ -65,8 +65,8 @@ func TestAnswersAsTheScheduler(t *testing.T) {
 	questions := map[string]func(s api.Scheduler) (any, error){
 		"job":     func(s api.Scheduler) (any, error) { return s.Job(ctx, "b.c-d") },
 		"no job":  func(s api.Scheduler) (any, error) { return s.Job(ctx, "c") },
-		"run":     func(s api.Scheduler) (any, error) { return s.Run(ctx, run.ID) },
-		"no run":  func(s api.Scheduler) (any, error) { return s.Run(ctx, "a b/c") },
+		"run":     func(s api.Scheduler) (any, error) { return s.RunView(ctx, run.ID) },
+		"no run":  func(s api.Scheduler) (any, error) { return s.RunView(ctx, "a b/c") },
 		"status":  func(s api.Scheduler) (any, error) { return s.Status(ctx) },
 		"log":     func(s api.Scheduler) (any, error) { return s.Log(ctx, "a.1.r-1.0.1.0.1", "stderr", 3, 4) },
 		"no log":  func(s api.Scheduler) (any, error) { return s.Log(ctx, "z", "stdout", 0, 4) },

@@ -57,25 +57,33 @@ func (c *Client) Tail(ctx context.Context, task jobs.TaskID, stream string, limi
 	return last.Data, err
 }
 
-// followRetry is the wait before a broken stream is taken up again.
-const followRetry = time.Second
+const (
+	// followRetry is the wait before a broken stream is taken up again.
+	followRetry = time.Second
+	// followPatience is how long a log may be unavailable: nobody leads, or
+	// its agent does not answer, or the task has not opened it yet.
+	followPatience = time.Minute
+)
 
 // Follow copies what a task writes, from offset until the attempt has ended.
-// A stream that breaks off, as when leadership moves, is taken up where it
-// was, as long as a scheduler is expected to be back.
+// A stream that breaks off, as when leadership moves, is taken up where it was.
 func (c *Client) Follow(ctx context.Context, task jobs.TaskID, stream string, offset int64, to io.Writer) error {
+	limit := time.Now().Add(followPatience)
 	for {
 		n, err := c.followOnce(ctx, task, stream, offset, to)
 		offset += n
-		if err != nil {
-			return err
+		var rest jobs.LogChunk
+		if err == nil {
+			rest, err = c.Log(ctx, task, stream, offset, 1)
 		}
-		rest, err := c.Log(ctx, task, stream, offset, 1)
-		if err != nil {
-			return err
-		}
-		if rest.End && len(rest.Data) == 0 {
+		code, _ := jobs.CodeOf(err)
+		switch {
+		case err == nil && rest.End && len(rest.Data) == 0:
 			return nil
+		case err == nil:
+			limit = time.Now().Add(followPatience)
+		case code != jobs.Unavailable || time.Now().After(limit):
+			return err
 		}
 		select {
 		case <-time.After(followRetry):

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -18,13 +20,14 @@ import (
 type Document struct {
 	Job   jobs.Job
 	File  string
+	Index int            // among the documents of its source
 	lines map[string]int // by field path; "" is the document's first
 }
 
 // Error is one thing wrong with one document.
 type Error struct {
-	File string
-	Job  jobs.Name // where the document says it
+	File  string
+	Index int // of the document in its source
 	jobs.FieldError
 }
 
@@ -73,12 +76,12 @@ func Decode(src Source) ([]Document, Errors) {
 			items = root.Content
 		}
 		for _, item := range items {
-			doc, found := decodeJob(src.Name, item)
+			doc, found := decodeJob(src.Name, len(docs), item)
 			docs = append(docs, doc)
 			errs = append(errs, found...)
 		}
 	}
-	doc := Document{File: src.Name}
+	doc := Document{File: src.Name, Index: len(docs)} // the one that is missing
 	if err != nil {
 		errs = append(errs, doc.Locate(err)...)
 	} else if len(docs) == 0 {
@@ -87,8 +90,8 @@ func Decode(src Source) ([]Document, Errors) {
 	return docs, errs
 }
 
-func decodeJob(file string, n *yaml.Node) (Document, Errors) {
-	doc := Document{File: file, lines: map[string]int{}}
+func decodeJob(file string, index int, n *yaml.Node) (Document, Errors) {
+	doc := Document{File: file, Index: index, lines: map[string]int{}}
 	found := decodeNode(n, &doc.Job, doc.lines)
 	return doc, doc.Locate(found.Err())
 }
@@ -141,7 +144,7 @@ func (d Document) Locate(err error) Errors {
 		if f.Line == 0 {
 			f.Line = d.line(f.Field)
 		}
-		out[i] = Error{File: d.File, Job: d.Job.Name, FieldError: f}
+		out[i] = Error{File: d.File, Index: d.Index, FieldError: f}
 	}
 	return out
 }
@@ -240,13 +243,39 @@ func Check(docs []Document, errs Errors, kinds *jobs.Registry) ([]jobs.Job, Erro
 	return list, errs
 }
 
-// Load decodes and checks: the jobs of all sources with their defaults, or
-// everything that is wrong with them.
-func Load(sources []Source, kinds *jobs.Registry) ([]jobs.Job, error) {
+// Load decodes and checks: the jobs of all sources with their defaults, each
+// beside its document, or everything that is wrong with them.
+func Load(sources []Source, kinds *jobs.Registry) ([]jobs.Job, []Document, error) {
 	docs, errs := DecodeAll(sources)
 	list, errs := Check(docs, errs, kinds)
 	if len(errs) > 0 {
-		return nil, errs
+		return nil, nil, errs
 	}
-	return list, nil
+	return list, docs, nil
+}
+
+var listed = regexp.MustCompile(`^\[(\d+)\]\.?`)
+
+// LocateListed says where in the documents the findings are that a scheduler
+// had with the list of their jobs: where there are several, its fields begin
+// with the job's place, like "[2].after[0]". Any other error is left as it is.
+func LocateListed(docs []Document, err error) error {
+	var found jobs.FieldErrors
+	if !errors.As(err, &found) {
+		return err
+	}
+	var out Errors
+	for _, f := range found {
+		at := 0
+		if m := listed.FindStringSubmatch(f.Field); m != nil && len(docs) > 1 {
+			at, _ = strconv.Atoi(m[1]) // digits, by the pattern; out of range is caught below
+			f.Field = f.Field[len(m[0]):]
+		}
+		if at >= len(docs) {
+			return err
+		}
+		f.Line = 0 // that of the request, which is not the file's
+		out = append(out, docs[at].Locate(f)...)
+	}
+	return out
 }

@@ -128,7 +128,7 @@ func TestLoadErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := Load([]Source{{Name: tt.file, Data: []byte(tt.text)}}, registry(t))
+			_, _, err := Load([]Source{{Name: tt.file, Data: []byte(tt.text)}}, registry(t))
 			if err == nil {
 				t.Fatal("it was accepted")
 			}
@@ -150,7 +150,7 @@ func TestLoadErrors(t *testing.T) {
 
 // What is written can be read again, and is the same job.
 func TestEncode(t *testing.T) {
-	list, err := Load([]Source{{Name: "a.yaml", Data: []byte(whole)}}, registry(t))
+	list, _, err := Load([]Source{{Name: "a.yaml", Data: []byte(whole)}}, registry(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func TestReferenceExample(t *testing.T) {
 	if !found {
 		t.Fatal("the reference has no example")
 	}
-	if _, err := Load([]Source{{Name: "example.yaml", Data: []byte(example)}}, registry(t)); err != nil {
+	if _, _, err := Load([]Source{{Name: "example.yaml", Data: []byte(example)}}, registry(t)); err != nil {
 		t.Error(err)
 	}
 }
