@@ -47,7 +47,7 @@ type counts struct {
 }
 
 // stream is the work from Kafka to Cassandra.
-func (w work) stream(ctx context.Context, conns jobs.Connections) (jobs.Result, error) {
+func (w work) stream(ctx context.Context) (jobs.Result, error) {
 	s := &stream{work: w, group: w.spec.GroupOf(w.assignment.Job), began: time.Now(), counts: counts{lag: map[int32]int64{}}}
 	if w.spec.Until == UntilEnd {
 		s.split = &Unread{}
@@ -55,11 +55,7 @@ func (w work) stream(ctx context.Context, conns jobs.Connections) (jobs.Result, 
 			return jobs.Result{}, jobs.Permanent(fmt.Errorf("read split %d: %w", w.assignment.Split.Number, err))
 		}
 	}
-	conn, err := cassandra.Connection(conns, w.spec.Cassandra)
-	if err != nil {
-		return jobs.Result{}, err
-	}
-	session, err := s.open(ctx, conn)
+	session, err := s.open(ctx)
 	if err != nil {
 		return jobs.Result{}, err
 	}
@@ -85,10 +81,10 @@ func rollupNames(list []jobs.Name) []string {
 }
 
 // open opens the session; a service waits for Cassandra as long as it takes.
-func (s *stream) open(ctx context.Context, conn jobs.CassandraConnection) (*cassandra.Session, error) {
+func (s *stream) open(ctx context.Context) (*cassandra.Session, error) {
 	var session *cassandra.Session
 	err := s.persist(ctx, "connect to cassandra", func() (err error) {
-		session, err = cassandra.Open(ctx, conn, s.spec.Keyspace, s.log)
+		session, err = cassandra.Open(ctx, s.cassandra, s.spec.Keyspace, s.log)
 		return err
 	})
 	return session, err
@@ -123,8 +119,8 @@ func (s *stream) connect(ctx context.Context) (err error) {
 		// Out of range is never answered by a jump: what retention took is
 		// an error with a name.
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchMaxBytes(16 << 20),
-		kgo.FetchMaxPartitionBytes(4 << 20),
+		kgo.FetchMaxBytes(4 << 20),
+		kgo.FetchMaxPartitionBytes(1 << 20),
 	}
 	if s.split == nil {
 		s.client, err = kafka.New(s.kafka, append(common,
