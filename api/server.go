@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -42,6 +43,7 @@ type Server struct {
 	handler  http.Handler
 	forward  *forwarder
 	requests *requestMetrics
+	streams  atomic.Int64 // open now
 	// done ends the streams when the server stops.
 	done    context.Context
 	endDone context.CancelFunc

@@ -394,6 +394,44 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// Streams are bounded; one that ends makes room.
+func TestStreamsAreBounded(t *testing.T) {
+	scheduler := &apitest.Scheduler{}
+	listening := httptest.NewServer(newServer(t, func(o *api.Options) { o.Scheduler = scheduler }))
+	t.Cleanup(listening.Close)
+	open := func() (*http.Response, context.CancelFunc) {
+		ctx, cancel := context.WithCancel(t.Context())
+		return send(t, ctx, "GET", listening.URL+"/v1/events", "", nil), cancel
+	}
+	var ends []context.CancelFunc
+	for {
+		res, end := open()
+		ends = append(ends, end)
+		if res.StatusCode == http.StatusServiceUnavailable {
+			break
+		}
+		if len(ends) > 1000 {
+			t.Fatal("a thousand streams were opened")
+		}
+	}
+	ends[0]()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for tries := 0; ; tries++ {
+		res, end := open()
+		ends = append(ends, end)
+		if res.StatusCode == http.StatusOK {
+			break
+		}
+		if <-tick.C; tries > 500 {
+			t.Fatal("a stream that ended makes no room")
+		}
+	}
+	for _, end := range ends {
+		end()
+	}
+}
+
 // Serve ends when its context does, streams that are open included.
 func TestServeStops(t *testing.T) {
 	scheduler := &apitest.Scheduler{}

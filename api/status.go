@@ -34,10 +34,14 @@ func (s *Server) statusOperations(api huma.API) {
 }
 
 func (s *Server) watch(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
+	if err := s.admit(); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	notices, err := s.Scheduler.Watch(ctx)
 	if err != nil {
 		cancel()
+		s.dismiss()
 		return nil, rest.FromError(err)
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
@@ -85,16 +89,34 @@ type stream struct {
 	close func()
 }
 
-// stream opens one; it ends with its reader, or with the server.
+// maxStreams bounds the readers without end: each costs a connection, and a
+// followed log a read through its agent, over and over.
+const maxStreams = 128
+
+// admit counts a stream in, unless there are too many; dismiss counts it out.
+func (s *Server) admit() error {
+	if s.streams.Add(1) > maxStreams {
+		s.streams.Add(-1)
+		return rest.NewProblem(http.StatusServiceUnavailable, fmt.Sprintf("%d streams are open, and no more are served", maxStreams), "end some, or ask again later")
+	}
+	s.requests.streams.Inc()
+	return nil
+}
+
+func (s *Server) dismiss() {
+	s.streams.Add(-1)
+	s.requests.streams.Dec()
+}
+
+// stream opens one that was admitted; it ends with its reader, or with the server.
 func (s *Server) stream(hc huma.Context) *stream {
 	_, w := humachi.Unwrap(hc)
 	ctx, cancel := context.WithCancel(hc.Context())
 	stop := context.AfterFunc(s.done, cancel)
-	s.requests.streams.Inc()
 	return &stream{w: w, control: http.NewResponseController(w), Context: ctx, close: func() {
-		s.requests.streams.Dec()
 		stop()
 		cancel()
+		s.dismiss()
 	}}
 }
 

@@ -56,6 +56,11 @@ func (s *Server) readLog(ctx context.Context, in *logQuery) (*huma.StreamRespons
 	if err != nil {
 		return nil, rest.FromError(err)
 	}
+	if in.Follow {
+		if err := s.admit(); err != nil {
+			return nil, err
+		}
+	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		hc.SetHeader("Content-Type", rest.Text)
 		hc.SetHeader("X-Content-Type-Options", "nosniff")
