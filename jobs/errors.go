@@ -76,6 +76,7 @@ const (
 	Invalid     Code = "invalid"     // the request can never succeed as it is
 	NotFound    Code = "not_found"   // no such job, run or task
 	Conflict    Code = "conflict"    // the state refuses it now
+	Forbidden   Code = "forbidden"   // not shown to this caller
 	Unavailable Code = "unavailable" // no leader, no store, no server: try again
 )
 
