@@ -89,7 +89,7 @@ func (s Schema) Apply(ctx context.Context, conn jobs.CassandraConnection, log ze
 	if err := CheckKeyspace(s.Keyspace); err != nil {
 		return nil, err
 	}
-	sess, err := Connect(conn, "", log)
+	sess, err := connect(conn, "", log, true)
 	if err != nil {
 		return nil, err
 	}
@@ -174,8 +174,8 @@ func columnsOf(ctx context.Context, s *Session, keyspace string) (map[string]map
 	return out, iter.Close()
 }
 
-// AwaitAgreement waits until every node of the data centre knows every other
-// and all have the same schema. The driver's own wait asks one node only,
+// AwaitAgreement waits until every node that the session reaches knows every
+// other and all have the same schema. The driver's own wait asks one node only,
 // which says yes too early right after a start.
 func (s *Session) AwaitAgreement(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, agreementWait)
@@ -205,7 +205,7 @@ func (s *Session) agreed(ctx context.Context) error {
 	}
 	versions := map[string][]string{}
 	for _, n := range nodes {
-		if n.DC != s.DC {
+		if n.DC != s.DC && !s.everywhere {
 			continue
 		}
 		on := OnNode(ctx, n.HostID)

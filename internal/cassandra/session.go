@@ -40,24 +40,34 @@ type Session struct {
 	*gocql.Session
 	Keyspace string
 	DC       string // the data centre it talks to
+
+	everywhere bool // it is connected to the other data centres too
 }
 
 // Connect opens a session; keyspace may be empty. Where the connection names
 // no data centre, it is that of the node that answers first.
 func Connect(conn jobs.CassandraConnection, keyspace string, log zerolog.Logger) (*Session, error) {
+	return connect(conn, keyspace, log, false)
+}
+
+// connect opens a session to one data centre, or to all nodes: what is sent to
+// no particular node still goes to the one.
+func connect(conn jobs.CassandraConnection, keyspace string, log zerolog.Logger, everywhere bool) (*Session, error) {
 	dc, err := probe(conn, keyspace, log)
 	if err != nil {
 		return nil, err
 	}
 	cluster := config(conn, log)
 	cluster.Keyspace = keyspace
-	cluster.HostFilter = gocql.DataCentreHostFilter(dc)
+	if !everywhere {
+		cluster.HostFilter = gocql.DataCentreHostFilter(dc)
+	}
 	cluster.PoolConfig.HostSelectionPolicy = newPinning(gocql.TokenAwareHostPolicy(gocql.DCAwareRoundRobinPolicy(dc), gocql.ShuffleReplicas()))
 	s, err := cluster.CreateSession()
 	if err != nil {
 		return nil, connectError(conn, err)
 	}
-	return &Session{Session: s, Keyspace: keyspace, DC: dc}, nil
+	return &Session{Session: s, Keyspace: keyspace, DC: dc, everywhere: everywhere}, nil
 }
 
 // Open connects to a keyspace whose schema must be there: what jobs do.
