@@ -56,6 +56,8 @@ type Effects struct {
 	Answers []Answer
 	Notices []jobs.Notice
 	Wake    time.Time
+	// Stream is the subscription under which the calls were decided.
+	Stream int64
 }
 
 // Read asks for a file of an attempt's sandbox; a Fetched event answers it.
@@ -138,6 +140,7 @@ func (c *Core) Step(now time.Time, ev Event) Effects {
 	if len(c.timers) > 0 {
 		c.fx.Wake = c.timers[0].at
 	}
+	c.fx.Stream = c.stream
 	return c.fx
 }
 

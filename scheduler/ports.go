@@ -3,8 +3,6 @@ package scheduler
 import (
 	"context"
 	"errors"
-
-	"tidemill/jobs"
 )
 
 // Change is one record put (or, where Value is nil, deleted) in the store.
@@ -111,9 +109,4 @@ type Files interface {
 // Sandbox is an executor's directory on an agent.
 type Sandbox struct {
 	AgentAddr, AgentID, FrameworkID, Executor string
-}
-
-// Notices takes what changed, for those who watch. It must not block.
-type Notices interface {
-	Publish(n jobs.Notice)
 }

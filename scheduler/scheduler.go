@@ -1,0 +1,243 @@
+// Package scheduler decides what runs, when and where, and never loses or
+// doubles a run: a pure core (Step), and the loop that performs what it asks
+// for, under one leader's term.
+//
+//	events ─► Step ─► persist (fenced by the term) ─► calls to Mesos, reads, answers
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tidemill/jobs"
+)
+
+// Options is what a scheduler is made of.
+type Options struct {
+	Core        Config
+	Kinds       *jobs.Registry
+	Elector     Elector
+	Mesos       Mesos
+	Files       Files
+	Connections jobs.Connections
+	Advertise   string // our own base URL, as the elector knows it
+	Now         func() time.Time
+	Log         zerolog.Logger
+}
+
+// Scheduler campaigns, leads, steps down and campaigns again. Its methods
+// answer from the term it leads; while it does not lead they are unavailable.
+type Scheduler struct {
+	opt Options
+	hub *hub
+
+	mu   sync.Mutex
+	term *term
+}
+
+// NewScheduler makes one; Serve makes it work.
+func NewScheduler(opt Options) *Scheduler {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	return &Scheduler{opt: opt, hub: newHub()}
+}
+
+var errNotLeading = &jobs.Error{Code: jobs.Unavailable, Message: "this scheduler does not lead", Hint: "try again in a moment"}
+
+// Serve takes part in elections until ctx ends, or until a term ends in a way
+// that no other term would mend.
+func (s *Scheduler) Serve(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := s.lead(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, errRemoved):
+			return &jobs.Error{Code: jobs.Conflict, Op: "subscribe", Err: err, Hint: "tidemill framework reset takes a new id"}
+		case err != nil:
+			s.opt.Log.Error().Err(err).Msg("the term ended; campaigning again")
+		}
+	}
+	return nil
+}
+
+// resignTimeout bounds how long handing over may take.
+const resignTimeout = 5 * time.Second
+
+func (s *Scheduler) lead(ctx context.Context) error {
+	leader, err := s.opt.Elector.Campaign(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
+		defer cancel()
+		if err := leader.Resign(bounded); err != nil {
+			s.opt.Log.Warn().Err(err).Msg("resigning failed; the session's end will do it")
+		}
+	}()
+	t := newTerm(&s.opt, leader, s.hub.publish)
+	if err := t.load(ctx); err != nil {
+		return err
+	}
+	s.set(t)
+	defer s.set(nil)
+	return t.run(ctx)
+}
+
+func (s *Scheduler) set(t *term) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.term = t
+}
+
+func (s *Scheduler) leading() (*term, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.term == nil {
+		return nil, errNotLeading
+	}
+	return s.term, nil
+}
+
+// request asks the leading term for something, and waits for its durability.
+func request[T any](ctx context.Context, s *Scheduler, do any) (T, error) {
+	var none T
+	t, err := s.leading()
+	if err != nil {
+		return none, err
+	}
+	v, err := t.ask(ctx, do)
+	if err != nil {
+		return none, err
+	}
+	out, _ := v.(T)
+	return out, nil
+}
+
+// look reads from the leading term's core.
+func (s *Scheduler) look(ctx context.Context, f func(*Core)) error {
+	t, err := s.leading()
+	if err != nil {
+		return err
+	}
+	return t.look(ctx, f)
+}
+
+// Apply creates or replaces jobs, all or none.
+func (s *Scheduler) Apply(ctx context.Context, list []jobs.Job) ([]jobs.Job, error) {
+	return request[[]jobs.Job](ctx, s, ApplyJobs{Jobs: list})
+}
+
+// Delete removes a job.
+func (s *Scheduler) Delete(ctx context.Context, name jobs.Name) error {
+	_, err := request[any](ctx, s, DeleteJob{Name: name})
+	return err
+}
+
+// SetPaused pauses or resumes a job.
+func (s *Scheduler) SetPaused(ctx context.Context, name jobs.Name, paused bool) (jobs.Job, error) {
+	return request[jobs.Job](ctx, s, PauseJob{Name: name, Paused: paused})
+}
+
+// StartRun makes a run by hand.
+func (s *Scheduler) StartRun(ctx context.Context, r jobs.RunRequest) (jobs.Run, error) {
+	return request[jobs.Run](ctx, s, StartRun{r})
+}
+
+// KillRun cancels a run.
+func (s *Scheduler) KillRun(ctx context.Context, id jobs.RunID, reason string) error {
+	_, err := request[any](ctx, s, KillRun{ID: id, Reason: reason})
+	return err
+}
+
+// Job shows one job.
+func (s *Scheduler) Job(ctx context.Context, name jobs.Name) (v jobs.JobView, err error) {
+	if lookErr := s.look(ctx, func(c *Core) { v, err = c.JobView(name) }); lookErr != nil {
+		return v, lookErr
+	}
+	return v, err
+}
+
+// Jobs lists jobs.
+func (s *Scheduler) Jobs(ctx context.Context, q jobs.JobQuery) (list []jobs.JobView, total int, err error) {
+	err = s.look(ctx, func(c *Core) { list, total = c.Jobs(q) })
+	return list, total, err
+}
+
+// Runs lists runs, newest first.
+func (s *Scheduler) Runs(ctx context.Context, q jobs.RunQuery) (list []jobs.RunView, total int, err error) {
+	err = s.look(ctx, func(c *Core) { list, total = c.Runs(q) })
+	return list, total, err
+}
+
+// Run shows one run.
+func (s *Scheduler) Run(ctx context.Context, id jobs.RunID) (v jobs.RunView, err error) {
+	if lookErr := s.look(ctx, func(c *Core) { v, err = c.RunView(id) }); lookErr != nil {
+		return v, lookErr
+	}
+	return v, err
+}
+
+// Log reads part of an attempt's stdout or stderr.
+func (s *Scheduler) Log(ctx context.Context, id jobs.TaskID, stream string, offset int64, limit int) (jobs.LogChunk, error) {
+	var task jobs.Task
+	var framework string
+	var err error
+	if lookErr := s.look(ctx, func(c *Core) { task, err = c.TaskView(id); framework = c.meta.Framework }); lookErr != nil {
+		return jobs.LogChunk{}, lookErr
+	}
+	if err != nil {
+		return jobs.LogChunk{}, err
+	}
+	if stream != jobs.StdoutFile && stream != jobs.StderrFile {
+		return jobs.LogChunk{}, &jobs.Error{Code: jobs.Invalid, Op: "read log", Message: "stream is stdout or stderr, not " + stream}
+	}
+	where := Sandbox{AgentAddr: task.AgentAddr, AgentID: task.Agent, FrameworkID: framework, Executor: task.Executor}
+	data, size, err := s.opt.Files.Read(ctx, where, jobs.TaskDir(id)+"/"+stream, offset, limit)
+	if err != nil {
+		return jobs.LogChunk{}, &jobs.Error{
+			Code: jobs.Unavailable, Op: "read log", Subject: "task " + string(id), Err: err,
+			Hint: "the log lies on " + task.Host + " until its agent removes the sandbox",
+		}
+	}
+	return jobs.LogChunk{Data: data, Offset: offset, Size: size, End: task.State.Final() && offset+int64(len(data)) >= size}, nil
+}
+
+// Connections hands the configured connections to a live task that shows its token.
+func (s *Scheduler) Connections(ctx context.Context, id jobs.TaskID, token string) (jobs.Connections, error) {
+	var ok bool
+	if err := s.look(ctx, func(c *Core) { ok = c.Authorize(id, token) }); err != nil {
+		return jobs.Connections{}, err
+	}
+	if !ok {
+		return jobs.Connections{}, &jobs.Error{Code: jobs.Forbidden, Op: "connections", Subject: "task " + string(id), Message: "the token is not that of a live task"}
+	}
+	return s.opt.Connections, nil
+}
+
+// Status says how this scheduler stands.
+func (s *Scheduler) Status(ctx context.Context) (jobs.Status, error) {
+	var st jobs.Status
+	t, err := s.leading()
+	if err == nil {
+		err = t.look(ctx, func(c *Core) { st = c.Status() })
+		st.Leading, st.Term = true, t.leader.Term()
+	}
+	st.Leader, _ = s.opt.Elector.Leader()
+	if errors.Is(err, errNotLeading) {
+		err = nil
+	}
+	return st, err
+}
+
+// Watch delivers what changes from now on. A watcher that falls behind is
+// dropped: its channel is closed.
+func (s *Scheduler) Watch(ctx context.Context) (<-chan jobs.Notice, error) {
+	return s.hub.watch(ctx), nil
+}

@@ -1,0 +1,106 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// subscriber keeps a subscription: it checks that the term is still ours by a
+// fenced write, subscribes, hands the events over, and begins again, with a
+// growing pause, when the stream ends.
+type subscriber struct {
+	mesos     Mesos
+	log       zerolog.Logger
+	post      func(Event)
+	fence     func(context.Context) error
+	framework func(context.Context) string
+	caller    *caller
+	stream    int64
+}
+
+// errRemoved: the master does not take the framework's id any more.
+var errRemoved = errors.New("the master says that the framework has been removed: its id is gone for good, and with it all its tasks")
+
+// Pauses between subscriptions.
+const (
+	pauseFirst = 100 * time.Millisecond
+	pauseMost  = 15 * time.Second
+)
+
+// run subscribes until ctx ends or nothing can be done.
+func (s *subscriber) run(ctx context.Context) error {
+	pause := pauseFirst
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := s.once(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, ErrFenced) || errors.Is(err, errRemoved) {
+			return err
+		}
+		if time.Since(began) > pauseMost {
+			pause = pauseFirst
+		}
+		wait := pause/2 + rand.N(pause/2)
+		s.log.Warn().Err(err).Dur("pause", wait).Msg("the subscription ended; subscribing again")
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+		pause = min(2*pause, pauseMost)
+	}
+	return nil
+}
+
+// once lives through one subscription.
+func (s *subscriber) once(ctx context.Context) error {
+	if err := s.fence(ctx); err != nil {
+		return err
+	}
+	sub, err := s.mesos.Subscribe(ctx, s.framework(ctx))
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	s.stream++
+	s.caller.use(s.stream, sub)
+	defer s.caller.use(0, nil)
+	var refused error
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case ev, ok := <-sub.Events():
+			if !ok {
+				s.post(Disconnected{})
+				return errors.Join(refused, sub.Err())
+			}
+			switch e := ev.(type) {
+			case Subscribed:
+				e.Stream = s.stream
+				s.log.Info().Str("framework", e.FrameworkID).Str("master", e.Master).Msg("subscribed")
+				s.post(e)
+			case Refused:
+				refused = refusal(e.Message)
+			default:
+				s.post(ev)
+			}
+		}
+	}
+}
+
+// refusal gives an ERROR event its meaning. "Framework failed over" means that
+// another scheduler subscribed: the fenced write before the next subscription
+// tells whether it leads.
+func refusal(message string) error {
+	if strings.Contains(message, "Framework has been removed") {
+		return errRemoved
+	}
+	return errors.New("the master ended the subscription: " + message)
+}
