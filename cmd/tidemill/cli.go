@@ -83,7 +83,6 @@ func run(ctx context.Context, args []string, c console) int {
 	parser, err := kong.New(&cli,
 		kong.Name("tidemill"),
 		kong.Description("An Apache Mesos framework for ingest, rollup and restore jobs beside Cassandra."),
-		kong.UsageOnError(),
 		kong.Writers(c.Out, c.Err),
 		kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
