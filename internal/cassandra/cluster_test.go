@@ -1,11 +1,15 @@
 package cassandra_test
 
 import (
+	"math"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gocql/gocql"
+	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
 	"tidemill/internal/cassandra"
@@ -52,6 +56,74 @@ func TestTwoDataCentres(t *testing.T) {
 	checkRing(t, writing, 2, hosts[0], hosts[2])
 	checkRing(t, reading, 1, hosts[1])
 	checkScan(t, reading, events)
+	checkOwners(t, writing)
+	checkOwners(t, reading)
+}
+
+// checkOwners compares the ring's first replicas with what each node itself
+// says it is the primary of: Cassandra records that with its size estimates,
+// every ten seconds in a development stack.
+func checkOwners(t *testing.T, s *cassandra.Session) {
+	t.Helper()
+	ring, err := s.Ring(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range ring.Nodes {
+		if n.DC != s.DC {
+			continue
+		}
+		want := map[cassandra.Range]bool{}
+		for _, r := range ring.Ranges {
+			if r.Replicas[0].HostID == n.HostID {
+				want[r.Range] = true
+			}
+		}
+		if diff := cmp.Diff(want, primaryOf(t, s, n)); diff != "" {
+			t.Errorf("primary ranges of node %s (-ring +its own):\n%s", n.Address, diff)
+		}
+	}
+}
+
+// primaryOf waits for a node's size estimates and gives their ranges,
+// unwrapped.
+func primaryOf(t *testing.T, s *cassandra.Session, n cassandra.Node) map[cassandra.Range]bool {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		out := map[cassandra.Range]bool{}
+		iter := s.Query(`SELECT range_start, range_end FROM system.size_estimates WHERE keyspace_name = ? AND table_name = ?`, s.Keyspace, "event").
+			WithContext(cassandra.OnNode(t.Context(), n.HostID)).Consistency(gocql.One).Iter()
+		var from, to string
+		for iter.Scan(&from, &to) {
+			start, err := strconv.ParseInt(from, 10, 64)
+			end, err2 := strconv.ParseInt(to, 10, 64)
+			if err != nil || err2 != nil {
+				t.Fatal(err, err2)
+			}
+			parts := []cassandra.Range{{Start: start, End: end}}
+			if start >= end { // it wraps
+				parts = []cassandra.Range{{Start: start, End: math.MaxInt64}, {Start: math.MinInt64, End: end}}
+			}
+			for _, r := range parts {
+				if r.Start < r.End {
+					out[r] = true
+				}
+			}
+		}
+		if err := iter.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if len(out) > 0 {
+			return out
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("node %s has no size estimates after a minute", n.Address)
+		}
+		<-tick.C
+	}
 }
 
 func checkRing(t *testing.T, s *cassandra.Session, replicas int, near ...string) {
