@@ -400,8 +400,9 @@ func (p *player) translate(text string) (string, error) {
 	if p.paths != nil {
 		text = p.paths(text)
 	}
+	declining := strings.Contains(text, `"DECLINE"`)
 	replace := func(token string) string {
-		live, err := p.counterpart(token)
+		live, err := p.counterpart(token, declining)
 		failure = errors.Join(failure, err)
 		return live
 	}
@@ -415,7 +416,8 @@ func (p *player) translate(text string) (string, error) {
 
 // counterpart waits for the live counterpart of a recorded id. Offers that came in
 // fragments are declined meanwhile, so that they come as one.
-func (p *player) counterpart(token string) (live string, err error) {
+// One that is to be declined anyway need not come at all.
+func (p *player) counterpart(token string, declining bool) (live string, err error) {
 	const patient = time.Second
 	for deadline := time.Now().Add(p.wait); ; {
 		err = p.within(patient, "live counterpart of "+token, func() bool {
@@ -438,6 +440,9 @@ func (p *player) counterpart(token string) (live string, err error) {
 			if err := p.decline(label, fragments); err != nil {
 				return "", err
 			}
+		}
+		if _, isOffer := p.ids.recordedOffers[token]; isOffer && declining {
+			return "came-as-another-offer", nil
 		}
 	}
 }

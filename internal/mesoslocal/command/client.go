@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -84,20 +85,47 @@ func (e *Executor) subscription() *exec.Call {
 	return &exec.Call{Type: exec.Call_SUBSCRIBE, Subscribe: request}
 }
 
-// sendUpdates posts updates in order. One that does not get through goes with the next
-// subscription, which lists what is not acknowledged.
+// retryUpdate is how long to wait before an update that the agent did not take goes again.
+const retryUpdate = 200 * time.Millisecond
+
+// sendUpdates posts updates in order. An agent that is away, or that has not finished its
+// recovery, gets them again until it takes them.
 func (e *Executor) sendUpdates(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case status := <-e.outbox:
-			bounded, cancel := context.WithTimeout(ctx, 10*time.Second)
-			response, err := e.post(bounded, &exec.Call{Type: exec.Call_UPDATE, Update: &exec.Call_Update{Status: status}})
-			if err == nil {
-				_ = response.Body.Close() // it is empty
+			for !e.deliver(ctx, status) {
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(retryUpdate):
+				}
 			}
-			cancel()
 		}
 	}
+}
+
+// deliver posts an update once, and tells whether the agent has it now; a subscription may
+// have carried it meanwhile.
+func (e *Executor) deliver(ctx context.Context, status mesos.TaskStatus) bool {
+	if !e.awaits(status) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	response, err := e.post(ctx, &exec.Call{Type: exec.Call_UPDATE, Update: &exec.Call_Update{Status: status}})
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	return response.StatusCode != http.StatusServiceUnavailable
+}
+
+// awaits tells whether an update is not acknowledged yet.
+func (e *Executor) awaits(status mesos.TaskStatus) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.ContainsFunc(e.unacked, func(one mesos.TaskStatus) bool { return bytes.Equal(one.UUID, status.UUID) })
 }

@@ -21,6 +21,10 @@ import (
 // defaultKillGrace is what a task has between SIGTERM and SIGKILL.
 const defaultKillGrace = 3 * time.Second
 
+// linger is how long the executor stays after its task's end is acknowledged, as a real one
+// does: until then its task's id cannot be used again.
+const linger = time.Second
+
 // ScaleVariable carries the agent's clock to the executor.
 const ScaleVariable = "MESOS_LOCAL_CLOCK_SCALE"
 
@@ -250,7 +254,7 @@ func (e *Executor) acknowledged(uuid []byte) error {
 		}
 	}
 	if e.finished && len(e.unacked) == 0 {
-		e.finish()
+		e.clock.AfterFunc(linger, e.finish)
 	}
 	if e.void && len(e.unacked) == 0 {
 		return errNoCommand

@@ -6,7 +6,6 @@
 package container
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,8 +85,8 @@ func run(spec Spec) (syscall.WaitStatus, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, fmt.Errorf("become a subreaper: %w", err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT) // for good: the process ends as the executor did, however late it is asked to
 	child, err := start(spec)
 	if err != nil {
 		return 0, err
@@ -99,7 +98,7 @@ func run(spec Spec) (syscall.WaitStatus, error) {
 	ended := make(chan struct{})
 	go func() {
 		select {
-		case <-ctx.Done():
+		case <-asked:
 			_ = syscall.Kill(child, syscall.SIGKILL) // it may be gone
 		case <-ended:
 		}
