@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -213,5 +214,33 @@ func TestCommandTask(t *testing.T) {
 	status := f.want("bad", mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_FAILED)
 	if want := "Command exited with status 3"; status.GetMessage() != want {
 		t.Errorf("message %q, want %q", status.GetMessage(), want)
+	}
+}
+
+func TestTaskKilling(t *testing.T) {
+	master, _ := startPair(t)
+	info := frameworkInfo("killing")
+	info.Capabilities = append(info.Capabilities,
+		mesos.FrameworkInfo_Capability{Type: mesos.FrameworkInfo_Capability_TASK_KILLING_STATE})
+	f := subscribe(t, master.Addr(), info)
+	offer := f.offer()
+	f.launch([]mesos.OfferID{offer.ID}, commandTask("slow", offer, "sleep 1000"))
+	f.want("slow", mesos.TASK_STARTING, mesos.TASK_RUNNING)
+	f.call(&scheduler.Call{Type: scheduler.Call_KILL, Kill: &scheduler.Call_Kill{TaskID: mesos.TaskID{Value: "slow"}}})
+	f.want("slow", mesos.TASK_KILLING, mesos.TASK_KILLED)
+}
+
+// A task with an image fails and says why: it is never run as if it had none.
+func TestContainerImageIsRefused(t *testing.T) {
+	master, _ := startPair(t)
+	f := subscribe(t, master.Addr(), frameworkInfo("images"))
+	offer := f.offer()
+	task := commandTask("boxed", offer, "true")
+	task.Container = &mesos.ContainerInfo{Type: mesos.ContainerInfo_DOCKER.Enum(),
+		Docker: &mesos.ContainerInfo_DockerInfo{Image: "busybox"}}
+	f.launch([]mesos.OfferID{offer.ID}, task)
+	status := f.want("boxed", mesos.TASK_FAILED)
+	if status.GetReason() != mesos.REASON_CONTAINER_LAUNCH_FAILED || !strings.Contains(status.GetMessage(), "image") {
+		t.Errorf("%s: %s", status.GetReason(), status.GetMessage())
 	}
 }

@@ -1,6 +1,8 @@
 package mesoslocal
 
 import (
+	"flag"
+	"fmt"
 	"os"
 	"strconv"
 	"testing"
@@ -22,6 +24,11 @@ func TestMain(m *testing.M) {
 			os.Exit(2)
 		}
 		os.Exit(runReplayExecutor(os.Args[2], scale, os.Args[4]))
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil { // replays mostly wait
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
 	}
 	os.Exit(m.Run())
 }

@@ -27,6 +27,7 @@ import (
 type player struct {
 	lines   []golden.Line
 	scale   float64
+	resent  bool                             // updates that were sent again count once
 	resolve func(recordedHost string) string // recorded host:port to live
 	control func(note string) error          // acts on a recorder's remark
 	rewrite func(body string) string         // changes requests, commands for one

@@ -236,6 +236,9 @@ func (a *Agent) watchContainers() {
 func (a *Agent) checkContainers() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.ctx.Err() != nil {
+		return // what ends from now on is for the next agent to find
+	}
 	for _, f := range a.frameworks {
 		for _, e := range f.executors {
 			if e.pid == 0 || e.phase == terminated {
