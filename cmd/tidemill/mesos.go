@@ -56,7 +56,7 @@ type memberView struct {
 }
 
 // Run starts the cluster and waits for the interrupt.
-func (cmd mesosCluster) Run(ctx context.Context, g *globals, c console, log zerolog.Logger) error {
+func (cmd mesosCluster) Run(ctx context.Context, g *globals, c console) error {
 	if cmd.WorkDir == "" {
 		dir, err := os.MkdirTemp("", "tidemill-mesos-")
 		if err != nil {
@@ -70,7 +70,7 @@ func (cmd mesosCluster) Run(ctx context.Context, g *globals, c console, log zero
 	running, err := cluster.Start(ctx, cluster.Options{
 		Masters: cmd.Masters, Agents: cmd.Agents, ZooKeeper: cmd.Zk, MasterPort: cmd.Port, AgentPort: cmd.AgentPort,
 		WorkDir: cmd.WorkDir, Attributes: cmd.Attributes, Resources: cmd.Resources, Hostnames: cmd.Hostnames,
-		MasterArgs: common, AgentArgs: common, Log: c.Err, Logger: log,
+		MasterArgs: common, AgentArgs: common, Log: c.Err,
 	})
 	if err != nil {
 		return err

@@ -420,10 +420,11 @@ func (p *player) translate(text string) (string, error) {
 // One that is to be declined anyway need not come at all.
 func (p *player) counterpart(token string, declining bool) (live string, err error) {
 	const patient = time.Second
-	for deadline := time.Now().Add(p.wait); ; {
+	rounds := 0
+	for deadline := time.Now().Add(p.wait); ; rounds++ {
 		err = p.within(patient, "live counterpart of "+token, func() bool {
 			var known bool
-			live, known = p.ids.live(token)
+			live, known = p.ids.live(token, rounds > 1)
 			return known
 		})
 		if err == nil {

@@ -148,6 +148,10 @@ type offerShape struct {
 	cpus, mem  float64
 }
 
+func (s offerShape) covers(other offerShape) bool {
+	return s.conn == other.conn && s.host == other.host && s.cpus >= other.cpus && s.mem >= other.mem
+}
+
 type liveOffer struct {
 	id    string
 	shape offerShape
@@ -275,7 +279,9 @@ func (x *translation) fragments(id string) (conn string, ids []string) {
 }
 
 // live returns the live counterpart of a recorded id, false while it is not there yet.
-func (x *translation) live(id string) (string, bool) {
+// Relaxed, an offer may hold more than the recorded one: fragments that were declined
+// have come back as one.
+func (x *translation) live(id string, relaxed bool) (string, bool) {
 	if to, ok := x.exact[id]; ok {
 		return to, true
 	}
@@ -290,7 +296,7 @@ func (x *translation) live(id string) (string, bool) {
 	}
 	if shape, ok := x.recordedOffers[id]; ok {
 		for i := range x.liveOffers {
-			if o := &x.liveOffers[i]; !o.used && o.shape == shape {
+			if o := &x.liveOffers[i]; !o.used && (o.shape == shape || relaxed && o.shape.covers(shape)) {
 				o.used = true
 				x.exact[id] = o.id
 				return o.id, true

@@ -188,6 +188,7 @@ func (a *Agent) Stop() {
 		a.mu.Unlock()
 		for _, e := range live {
 			a.destroy(e)
+			_ = os.RemoveAll(e.meta) // what is left is found to be over at the next recovery
 		}
 		a.end()
 	})

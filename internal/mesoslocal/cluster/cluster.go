@@ -17,8 +17,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"tidemill/internal/lifeline"
 )
 
@@ -41,7 +39,6 @@ type Options struct {
 
 	Program []string  // argv prefix of `tidemill mesos`; default: this program with "mesos"
 	Log     io.Writer // of the members' logs; nil: discarded
-	Logger  zerolog.Logger
 }
 
 // Cluster is a running local Mesos.

@@ -299,13 +299,21 @@ func Kill(pid int, start uint64, id string, patience time.Duration) {
 		return
 	}
 	_ = syscall.Kill(pid, syscall.SIGTERM) // it may be gone
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-ticker.C {
-		if !Alive(pid, start) {
-			return
-		}
+	if awaitEnd(pid, start, patience) {
+		return
 	}
 	_ = syscall.Kill(pid, syscall.SIGKILL)
 	KillMarked(id)
+	awaitEnd(pid, start, time.Second)
+}
+
+func awaitEnd(pid int, start uint64, patience time.Duration) bool {
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(patience); Alive(pid, start); <-ticker.C {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
 }
