@@ -176,8 +176,8 @@ func (s *Scheduler) Runs(ctx context.Context, q jobs.RunQuery) (list []jobs.RunV
 	return list, total, err
 }
 
-// Run shows one run.
-func (s *Scheduler) Run(ctx context.Context, id jobs.RunID) (v jobs.RunView, err error) {
+// RunView shows one run.
+func (s *Scheduler) RunView(ctx context.Context, id jobs.RunID) (v jobs.RunView, err error) {
 	if lookErr := s.look(ctx, func(c *Core) { v, err = c.RunView(id) }); lookErr != nil {
 		return v, lookErr
 	}

@@ -19,17 +19,19 @@ import (
 type commandLine struct {
 	globals
 
-	Job      jobCmd      `cmd:"" help:"Validate, apply, list, show, run, pause, resume and delete jobs."`
-	Run      runCmd      `cmd:"" help:"List, show and kill runs, and read their logs."`
-	Schedule scheduleCmd `cmd:"" help:"Try out schedules."`
-	Doctor   doctorCmd   `cmd:"" help:"Check this machine and the addresses for what Tidemill needs."`
-	Config   configCmd   `cmd:"" help:"Show the scheduler's effective configuration."`
-	Stack    stackCmd    `cmd:"" help:"Start real ZooKeeper, Kafka, Cassandra and S3 servers on this machine."`
-	Schema   schemaCmd   `cmd:"" help:"Make the keyspace, tables, topics and bucket that the data kinds need."`
-	Events   eventsCmd   `cmd:"" help:"Make and send events whose truth is known."`
-	Mesos    mesosCmd    `cmd:"" help:"Run the local Mesos: a master and agents, each a process of its own."`
-	Executor executorCmd `cmd:"" help:"Run tasks; Mesos agents start this." hidden:""`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Local     localCmd     `cmd:"" help:"Run everything on this machine: scheduler, API and the local Mesos, in one process."`
+	Scheduler schedulerCmd `cmd:"" help:"Run one of a cluster's schedulers."`
+	Job       jobCmd       `cmd:"" help:"Validate, apply, list, show, run, pause, resume and delete jobs."`
+	Run       runCmd       `cmd:"" help:"List, show and kill runs, and read their logs."`
+	Schedule  scheduleCmd  `cmd:"" help:"Try out schedules."`
+	Doctor    doctorCmd    `cmd:"" help:"Check this machine and the addresses for what Tidemill needs."`
+	Config    configCmd    `cmd:"" help:"Show the scheduler's effective configuration."`
+	Stack     stackCmd     `cmd:"" help:"Start real ZooKeeper, Kafka, Cassandra and S3 servers on this machine."`
+	Schema    schemaCmd    `cmd:"" help:"Make the keyspace, tables, topics and bucket that the data kinds need."`
+	Events    eventsCmd    `cmd:"" help:"Make and send events whose truth is known."`
+	Mesos     mesosCmd     `cmd:"" help:"Run the local Mesos: a master and agents, each a process of its own."`
+	Executor  executorCmd  `cmd:"" help:"Run tasks; Mesos agents start this." hidden:""`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
 // globals are the flags of every command.

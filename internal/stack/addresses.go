@@ -76,7 +76,7 @@ func (a Addresses) Environment(prefix string) []string {
 	add("ZK", a.ZooKeeper)
 	add("KAFKA", strings.Join(a.Kafka, ","))
 	add("CASSANDRA", strings.Join(a.Cassandra, ","))
-	add("S3", a.S3.url())
+	add("S3", a.S3.URL())
 	return env
 }
 
@@ -104,8 +104,8 @@ func list(value string) []string {
 	return strings.Split(value, ",")
 }
 
-// url carries the credentials and the region along, so that one variable says it all.
-func (s S3) url() string {
+// URL carries the credentials and the region along, so that one variable says it all.
+func (s S3) URL() string {
 	u, err := url.Parse(s.Endpoint)
 	if err != nil || s.Endpoint == "" {
 		return ""

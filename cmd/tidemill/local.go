@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tidemill/examples"
+	"tidemill/internal/bolt"
+	"tidemill/internal/client"
+	"tidemill/internal/config"
+	"tidemill/internal/jobfile"
+	"tidemill/internal/lifeline"
+	"tidemill/internal/mesos"
+	"tidemill/internal/mesoslocal"
+	"tidemill/internal/stack"
+	"tidemill/jobs"
+	"tidemill/scheduler"
+)
+
+// localCmd runs everything on this machine, for a person.
+type localCmd struct {
+	Dir       string `type:"path" env:"TIDEMILL_DIR" placeholder:"DIR" help:"Where the state lies (default: tidemill in the user's state folder)."`
+	Listen    string `default:"127.0.0.1:8470" env:"TIDEMILL_LISTEN" placeholder:"HOST:PORT" help:"Where the API listens."`
+	Agents    int    `default:"1" help:"Number of agents."`
+	Resources string `placeholder:"NAME:VALUE;…" help:"What each agent offers (default: by this machine)."`
+	Empty     bool   `help:"Do not add the example jobs to an empty state."`
+	Stack     bool   `help:"Start real Kafka, Cassandra and S3 servers too, for the data kinds; needs Java."`
+
+	Kafka     []string `env:"TIDEMILL_KAFKA" placeholder:"HOST:PORT,..." help:"Brokers of the Kafka connection \"default\"."`
+	Cassandra []string `env:"TIDEMILL_CASSANDRA" placeholder:"HOST[:PORT],..." help:"Nodes of the Cassandra connection \"default\"."`
+	S3        string   `name:"s3" env:"TIDEMILL_S3" placeholder:"URL" help:"S3 connection \"default\", as http://KEY:SECRET@host:port."`
+}
+
+// Timing of the local Mesos: its master and agents begin together.
+const (
+	localStartBy = 20 * time.Second
+	localSettle  = 3 * time.Second
+)
+
+// Run serves until interrupted.
+func (cmd localCmd) Run(ctx context.Context, g *globals, c console, log zerolog.Logger) error {
+	dir, err := cmd.dir()
+	if err != nil {
+		return err
+	}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	if err := lifeline.Watch(end); err != nil && !errors.Is(err, lifeline.ErrNotHandedOn) {
+		return err
+	}
+	flags := config.Flags{Listen: cmd.Listen, Kafka: cmd.Kafka, Cassandra: cmd.Cassandra, S3: cmd.S3}
+	if cmd.Stack {
+		servers, err := cmd.startStack(ctx, c, dir, log, &flags)
+		if err != nil {
+			return err
+		}
+		defer servers.Stop()
+	}
+	o, err := flags.Options(g.TokenFile)
+	if err != nil {
+		return err
+	}
+	if o.ArtifactURL, err = executable(); err != nil {
+		return err
+	}
+	if o.Framework.User, err = currentUser(); err != nil {
+		return err
+	}
+	door, err := openDoor(&o)
+	if err != nil {
+		return err
+	}
+	defer door.Close()
+	store, err := bolt.Open(bolt.Options{Path: filepath.Join(dir, "state.db"), Advertise: o.Advertise})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	master, stopMesos, err := cmd.startMesos(ctx, dir, log)
+	if err != nil {
+		return err
+	}
+	defer stopMesos()
+	core := scheduler.DefaultConfig()
+	core.StartBy, core.MasterSettle = localStartBy, localSettle
+	return cmd.serve(ctx, g, c, dir, service{
+		options: o, core: core, elector: store, masters: mesos.NewMasters(master), codec: mesos.Protobuf, door: door, log: log,
+	})
+}
+
+// serve runs the scheduler, and welcomes the user once it leads.
+func (cmd localCmd) serve(ctx context.Context, g *globals, c console, dir string, s service) error {
+	var greeting sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer greeting.Wait()
+	defer cancel()
+	greeting.Go(func() {
+		if err := cmd.welcome(ctx, g, c, dir, s.options); err != nil && ctx.Err() == nil {
+			s.log.Error().Err(err).Msg("the example jobs could not be added")
+		}
+	})
+	return serve(ctx, s)
+}
+
+// welcome waits for the API, adds the examples to an empty state, and says
+// what to try next.
+func (cmd localCmd) welcome(ctx context.Context, g *globals, c console, dir string, o config.Options) error {
+	token, err := config.Token(g.TokenFile)
+	if err != nil {
+		return err
+	}
+	api, err := client.New(o.Advertise, token)
+	if err != nil {
+		return err
+	}
+	if err := awaitReady(ctx, o.Advertise); err != nil {
+		return err
+	}
+	added := ""
+	if !cmd.Empty {
+		if added, err = addExamples(ctx, api); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(c.Out, `
+Tidemill is up: %[1]s
+%[2]s
+  tidemill job list                see the jobs
+  tidemill job run hello --wait    run one now
+  tidemill run list                see the runs
+  tidemill job apply -f FILE       add your own (docs/job.md)
+
+State lies in %[3]s (remove it with: rm -r %[3]s). Ctrl-C ends everything.
+`, o.Advertise, added, dir)
+	return nil
+}
+
+// addExamples adds the example graph where there is no job yet.
+func addExamples(ctx context.Context, api *client.Client) (string, error) {
+	_, total, err := api.Jobs(ctx, jobs.JobQuery{Limit: 1})
+	if err != nil || total > 0 {
+		return "", err
+	}
+	registry, err := kinds()
+	if err != nil {
+		return "", err
+	}
+	list, _, err := jobfile.Load([]jobfile.Source{{Name: "graph.yaml", Data: examples.Graph}}, registry)
+	if err != nil {
+		return "", err
+	}
+	if _, err := api.Apply(ctx, list); err != nil {
+		return "", err
+	}
+	if _, err := api.StartRun(ctx, jobs.RunRequest{Job: list[0].Name, RequestID: "welcome", Children: true}); err != nil {
+		return "", err
+	}
+	return "Two example jobs were added, one after the other, and run now.\n", nil
+}
+
+// awaitReady waits until the scheduler answers that it leads.
+func awaitReady(ctx context.Context, base string) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz", nil)
+		if err != nil {
+			return err
+		}
+		if answer, err := http.DefaultClient.Do(request); err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func (cmd localCmd) dir() (string, error) {
+	if cmd.Dir != "" {
+		return cmd.Dir, nil
+	}
+	if state := os.Getenv("XDG_STATE_HOME"); state != "" {
+		return filepath.Join(state, "tidemill"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find a folder for the state: %w (name one with --dir)", err)
+	}
+	return filepath.Join(home, ".local", "state", "tidemill"), nil
+}
+
+// startMesos starts a master and agents in this process; their executors are
+// processes, and end with it.
+func (cmd localCmd) startMesos(ctx context.Context, dir string, log zerolog.Logger) (address string, stop func(), err error) {
+	log = log.Level(max(zerolog.WarnLevel, log.GetLevel()))
+	line, err := lifeline.New()
+	if err != nil {
+		return "", nil, err
+	}
+	master, err := mesoslocal.StartMaster(ctx, mesoslocal.MasterOptions{
+		WorkDir: filepath.Join(dir, "mesos", "master"), AgentReregister: localSettle, Log: log,
+	})
+	if err != nil {
+		line.Close()
+		return "", nil, err
+	}
+	var agents []*mesoslocal.Agent
+	stop = func() {
+		for _, a := range agents {
+			a.Stop()
+		}
+		master.Stop()
+		line.Close()
+	}
+	for i := range cmd.Agents {
+		agent, err := mesoslocal.StartAgent(ctx, mesoslocal.AgentOptions{
+			Hostname: "127.0.0.1", Master: master.Addr(), WorkDir: filepath.Join(dir, "mesos", fmt.Sprintf("agent-%d", i+1)),
+			Resources: cmd.resources(i), Attributes: "rack:local;cassandra:local", Lifeline: line, Log: log,
+		})
+		if err != nil {
+			stop()
+			return "", nil, err
+		}
+		agents = append(agents, agent)
+	}
+	return master.Addr(), stop, nil
+}
+
+// resources shares this machine out: work for a laptop waits more than it computes.
+func (cmd localCmd) resources(agent int) string {
+	if cmd.Resources != "" {
+		return cmd.Resources
+	}
+	first := 31000 + 100*agent
+	return fmt.Sprintf("cpus:%d;mem:4096;disk:20480;ports:[%d-%d]", max(4, runtime.NumCPU()), first, first+99)
+}
+
+func (cmd localCmd) startStack(ctx context.Context, c console, dir string, log zerolog.Logger, flags *config.Flags) (*stack.Stack, error) {
+	options := stack.Single()
+	options.ZooKeeper = 0
+	options.Dir = filepath.Join(dir, "stack")
+	options.Log = log
+	options.Progress = func(line string) { fmt.Fprintln(c.Err, line) }
+	servers, err := stack.Start(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	at := servers.Addresses()
+	flags.Kafka, flags.Cassandra, flags.S3 = at.Kafka, at.Cassandra, at.S3.URL()
+	return servers, nil
+}
+
+// currentUser is who tasks run as on this machine.
+func currentUser() (string, error) {
+	u, err := user.Current()
+	if err != nil {
+		return "", fmt.Errorf("find out who runs this: %w", err)
+	}
+	return u.Username, nil
+}

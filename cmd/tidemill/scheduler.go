@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+
+	"tidemill/api"
+	"tidemill/internal/config"
+	"tidemill/internal/lifeline"
+	"tidemill/internal/mesos"
+	"tidemill/jobs"
+	"tidemill/scheduler"
+	"tidemill/zk"
+)
+
+// schedulerCmd runs one of a cluster's schedulers.
+type schedulerCmd struct {
+	config.Flags
+	timing
+	SessionTimeout time.Duration `default:"4s" help:"After how long without a word from it another scheduler takes over from the leader."`
+	Codec          string        `default:"json" enum:"json,protobuf" help:"How to speak with the master: json or protobuf."`
+}
+
+// timing is what a core waits for; the defaults suit Mesos's own.
+type timing struct {
+	StartBy      time.Duration `default:"60s" help:"How long after its launch an executor may still start a task."`
+	MasterSettle time.Duration `default:"10m" help:"For how long a new master's \"unknown task\" is not believed: the agents' re-registration timeout."`
+}
+
+func (t timing) core() scheduler.Config {
+	c := scheduler.DefaultConfig()
+	c.StartBy, c.MasterSettle = t.StartBy, t.MasterSettle
+	return c
+}
+
+// Run takes part in elections, and leads when elected, until interrupted.
+func (cmd schedulerCmd) Run(ctx context.Context, g *globals, log zerolog.Logger) error {
+	o, err := cmd.Options(g.TokenFile)
+	if err != nil {
+		return err
+	}
+	for name, value := range map[string]string{"--zk": o.ZK, "--master": o.Master} {
+		if value == "" {
+			return &exitError{Code: exitUsage, Err: &jobs.Error{
+				Code: jobs.Invalid, Op: "start the scheduler", Message: name + " is not given",
+				Hint: "\"tidemill local\" needs neither, \"tidemill stack up\" starts a ZooKeeper and \"tidemill mesos\" a Mesos",
+			}}
+		}
+	}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	if err := lifeline.Watch(end); err != nil && !errors.Is(err, lifeline.ErrNotHandedOn) {
+		return err
+	}
+	door, err := openDoor(&o)
+	if err != nil {
+		return err
+	}
+	defer door.Close()
+	store, err := zk.ParseAddress(o.ZK)
+	if err != nil {
+		return err
+	}
+	elector, err := zk.Connect(ctx, zk.Options{Address: store, SessionTimeout: cmd.SessionTimeout, Advertise: o.Advertise, Log: log})
+	if err != nil {
+		return err
+	}
+	defer elector.Close()
+	masters, closeMasters, err := findMasters(ctx, o.Master, log)
+	if err != nil {
+		return err
+	}
+	defer closeMasters()
+	codec, err := mesos.ParseCodec(cmd.Codec)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, service{options: o, core: cmd.core(), elector: elector, masters: masters, codec: codec, door: door, log: log})
+}
+
+// findMasters makes the detector that the address of the masters asks for.
+func findMasters(ctx context.Context, address string, log zerolog.Logger) (mesos.Detector, func(), error) {
+	if !strings.HasPrefix(address, "zk://") {
+		return mesos.NewMasters(strings.Split(address, ",")...), func() {}, nil
+	}
+	where, err := zk.ParseAddress(address)
+	if err != nil {
+		return nil, nil, err
+	}
+	detector, err := zk.DetectMaster(ctx, where, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return detector, func() { detector.Close() }, nil
+}
+
+// openDoor listens for the API, and completes the address that others are told.
+func openDoor(o *config.Options) (net.Listener, error) {
+	token, err := config.Token(o.TokenFile)
+	if err != nil {
+		return nil, err
+	}
+	door, err := api.Listen(o.Listen, token)
+	if err != nil {
+		return nil, err
+	}
+	if o.Advertise == "" {
+		o.Advertise = "http://" + door.Addr().String()
+	}
+	return door, nil
+}
+
+// service is what serve wires together.
+type service struct {
+	options config.Options
+	core    scheduler.Config
+	elector scheduler.Elector
+	masters mesos.Detector
+	codec   mesos.Codec
+	door    net.Listener
+	log     zerolog.Logger
+}
+
+// serve runs a scheduler and its API until ctx ends or one of them fails.
+func serve(ctx context.Context, s service) error {
+	registry, err := kinds()
+	if err != nil {
+		return err
+	}
+	artifact, err := api.OpenArtifact("")
+	if err != nil {
+		return err
+	}
+	defer artifact.Close()
+	token, err := config.Token(s.options.TokenFile)
+	if err != nil {
+		return err
+	}
+	secret, err := config.Token(s.options.Framework.SecretFile)
+	if err != nil {
+		return err
+	}
+	s.setExecutors(artifact)
+	f := s.options.Framework
+	core := scheduler.NewScheduler(scheduler.Options{
+		Core: s.core, Kinds: registry, Elector: s.elector, Connections: s.options.Connections, Log: s.log,
+		Mesos: mesos.NewScheduler(mesos.Options{
+			Masters: s.masters, Name: f.Name, User: f.User, Roles: []string{f.Role}, Hostname: hostOf(s.options.Advertise),
+			WebUI: s.options.Advertise, FailoverTimeout: f.FailoverTimeout.D(), Principal: f.Principal, Secret: secret,
+			Codec: s.codec, Log: s.log,
+		}),
+		Files: mesos.NewFiles(f.Principal, secret, nil),
+	})
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), core.Metrics())
+	server, err := api.New(api.Options{
+		Scheduler: core, Kinds: registry, Token: token, Metrics: metrics, Artifact: artifact, Version: buildVersion().Version, Log: s.log,
+		Leader: func() (string, bool, bool) {
+			leader, ok := s.elector.Leader()
+			return leader, leader == s.options.Advertise, ok
+		},
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.log.Info().Str("api", s.options.Advertise).Msg("listening")
+	var served error
+	var all sync.WaitGroup
+	all.Go(func() {
+		defer cancel()
+		served = server.Serve(ctx, s.door)
+	})
+	err = core.Serve(ctx)
+	cancel()
+	all.Wait()
+	return errors.Join(err, served)
+}
+
+// setExecutors says what agents are to run: this program, fetched from an
+// address that names no leader, or lying at a path on every agent.
+func (s *service) setExecutors(artifact *api.Artifact) {
+	spec := scheduler.ExecutorSpec{
+		Name: "tidemill", User: s.options.Framework.User,
+		Env: map[string]string{"TIDEMILL_ARTIFACT": artifact.Sum()}, Grace: 10 * time.Second,
+	}
+	switch base := s.options.ArtifactURL; {
+	case strings.HasPrefix(base, "/"):
+		spec.Command = base
+	case base != "":
+		spec.Artifact = strings.TrimSuffix(base, "/") + artifact.Path()
+	default:
+		spec.Artifact = s.options.Advertise + artifact.Path()
+	}
+	s.core.Shared, s.core.Own = spec, spec
+	s.core.Shared.Arguments = []string{"executor", "--shared"}
+	s.core.Shared.Resources = jobs.Resources{CPUs: 0.1, Mem: 128}
+	s.core.Own.Arguments = []string{"executor"}
+	s.core.Own.Resources = jobs.Resources{CPUs: 0.01, Mem: 32}
+}
+
+func hostOf(base string) string {
+	if u, err := url.Parse(base); err == nil {
+		return u.Hostname()
+	}
+	return ""
+}
+
+// executable is the path of this program, for agents on this machine.
+func executable() (string, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	return path, nil
+}
