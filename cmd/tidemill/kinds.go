@@ -2,6 +2,7 @@ package main
 
 import (
 	"tidemill/jobs"
+	"tidemill/jobs/archive"
 	"tidemill/jobs/command"
 	"tidemill/jobs/ingest"
 	"tidemill/jobs/noop"
@@ -10,6 +11,7 @@ import (
 // kinds lists every kind of job that this program knows.
 func kinds() (*jobs.Registry, error) {
 	return jobs.NewRegistry(
+		archive.Kind{},
 		command.New(),
 		ingest.Kind{},
 		noop.Kind{},

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // metaSuffix is the file beside a local object that holds its metadata.
@@ -106,11 +108,18 @@ func (f *Files) Stat(_ context.Context, key string) (Object, map[string]string, 
 }
 
 // PutNew implements Store. The object appears whole or not at all.
-func (f *Files) PutNew(_ context.Context, key string, body []byte, meta map[string]string) error {
+func (f *Files) PutNew(_ context.Context, key string, body []byte, meta map[string]string) (err error) {
 	target := f.path(key)
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return fmt.Errorf("write %s: %w", target, err)
 	}
+	// Of two writers, the one that comes second may not leave its metadata
+	// beside the other's object.
+	unlock, err := lock(filepath.Dir(target))
+	if err != nil {
+		return fmt.Errorf("write %s: %w", target, err)
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	if _, err := os.Stat(target); err == nil {
 		return fmt.Errorf("write %s: %w", target, ErrExists)
 	}
@@ -124,11 +133,24 @@ func (f *Files) PutNew(_ context.Context, key string, body []byte, meta map[stri
 		}
 	}
 	// A link fails where the name is taken, unlike a rename.
-	err := publish(target, body, os.Link)
+	err = publish(target, body, os.Link)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("write %s: %w", target, ErrExists)
 	}
 	return err
+}
+
+// lock makes this the only writer into a folder, among all processes of the
+// machine, until unlock is called or the process ends.
+func lock(dir string) (unlock func() error, err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX); err != nil {
+		return nil, fmt.Errorf("lock folder %s: %w", dir, errors.Join(err, d.Close()))
+	}
+	return d.Close, nil
 }
 
 func publish(target string, body []byte, place func(from, to string) error) (err error) {
