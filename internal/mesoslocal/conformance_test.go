@@ -120,7 +120,8 @@ type site struct {
 	master  *Master
 	agents  map[string]*Agent // by recorded port
 	dirs    map[string]string
-	results string // where executors leave what they found
+	used    []string // all work directories, of wiped agents too
+	results string   // where executors leave what they found
 	player  *player
 	line    *lifeline.Line // nothing outlives the replay
 }
@@ -173,6 +174,7 @@ func testLog(t *testing.T) zerolog.Logger {
 
 func (s *site) startAgent(port string) {
 	s.t.Helper()
+	s.used = append(s.used, s.dirs[port])
 	options := recordedAgents[port]
 	options.Master, options.WorkDir, options.Clock = s.master.Addr(), s.dirs[port], wire.Clock{Scale: s.scale}
 	options.AgentPingTimeout, options.Log, options.Lifeline = pingTimeout, testLog(s.t), s.line
@@ -253,6 +255,12 @@ func replay(t *testing.T, lines []golden.Line, r recording) {
 	p.compare(t.Errorf)
 	for _, agent := range s.agents {
 		agent.Stop() // ends the executors, whose reports are read next
+	}
+	if err := s.line.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, dir := range s.used { // executors of wiped agents end by the lifeline
+		eventually(t, "the executors end", func() bool { return nobodyIn(dir) })
 	}
 	s.executorReports()
 }
