@@ -16,6 +16,7 @@ import (
 // agent is what offers have told of an agent.
 type agent struct {
 	host    string
+	addr    string // where its files are read: it may change when it restarts
 	seen    time.Time
 	largest jobs.Resources // most of each resource that one offer held
 	live    map[string]int // our live tasks by shared executor
@@ -38,7 +39,7 @@ func (c *Core) onOffered(e Offered) {
 	c.lastOffer = c.now
 	for _, o := range e.Offers {
 		a := c.agentOf(o.AgentID)
-		a.host, a.seen = o.Hostname, c.now
+		a.host, a.addr, a.seen = o.Hostname, o.Address, c.now
 		a.largest = jobs.Resources{
 			CPUs: max(a.largest.CPUs, o.Resources.CPUs), Mem: max(a.largest.Mem, o.Resources.Mem),
 			Disk: max(a.largest.Disk, o.Resources.Disk), GPUs: max(a.largest.GPUs, o.Resources.GPUs),

@@ -187,9 +187,9 @@ func (s *Scheduler) RunView(ctx context.Context, id jobs.RunID) (v jobs.RunView,
 // Log reads part of an attempt's stdout or stderr.
 func (s *Scheduler) Log(ctx context.Context, id jobs.TaskID, stream string, offset int64, limit int) (jobs.LogChunk, error) {
 	var task jobs.Task
-	var framework string
+	var where Sandbox
 	var err error
-	if lookErr := s.look(ctx, func(c *Core) { task, err = c.TaskView(id); framework = c.meta.Framework }); lookErr != nil {
+	if lookErr := s.look(ctx, func(c *Core) { task, err = c.TaskView(id); where = c.sandboxOf(&task) }); lookErr != nil {
 		return jobs.LogChunk{}, lookErr
 	}
 	if err != nil {
@@ -198,7 +198,6 @@ func (s *Scheduler) Log(ctx context.Context, id jobs.TaskID, stream string, offs
 	if stream != jobs.StdoutFile && stream != jobs.StderrFile {
 		return jobs.LogChunk{}, &jobs.Error{Code: jobs.Invalid, Op: "read log", Message: "stream is stdout or stderr, not " + stream}
 	}
-	where := Sandbox{AgentAddr: task.AgentAddr, AgentID: task.Agent, FrameworkID: framework, Executor: task.Executor}
 	data, size, err := s.opt.Files.Read(ctx, where, jobs.TaskDir(id)+"/"+stream, offset, limit)
 	if err != nil {
 		return jobs.LogChunk{}, &jobs.Error{

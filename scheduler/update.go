@@ -228,10 +228,16 @@ func (c *Core) seekOutcome(t *task, u jobs.Update) {
 
 // fetch reads a file of an attempt's sandbox.
 func (c *Core) fetch(t *task, file string, limit int) {
-	c.fx.Reads = append(c.fx.Reads, Read{
-		Task: t.rec.ID, File: file, Limit: limit,
-		Where: Sandbox{AgentAddr: t.rec.AgentAddr, AgentID: t.rec.Agent, FrameworkID: c.meta.Framework, Executor: t.rec.Executor},
-	})
+	c.fx.Reads = append(c.fx.Reads, Read{Task: t.rec.ID, File: file, Limit: limit, Where: c.sandboxOf(&t.rec)})
+}
+
+// sandboxOf is where an attempt's files lie, at the agent's present address.
+func (c *Core) sandboxOf(t *jobs.Task) Sandbox {
+	where := Sandbox{AgentAddr: t.AgentAddr, AgentID: t.Agent, FrameworkID: c.meta.Framework, Executor: t.Executor}
+	if a, ok := c.agents[t.Agent]; ok && a.addr != "" {
+		where.AgentAddr = a.addr
+	}
+	return where
 }
 
 // onFetched takes a file that was read, or the reason why not.

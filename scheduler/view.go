@@ -180,6 +180,7 @@ func (c *Core) runSummary(x *run) jobs.RunView {
 			v.Splits.Done++
 		case s.failed:
 			v.Splits.Failed++
+		case s.current != nil && s.current.rec.State == jobs.AttemptUnknown: // counted below
 		case s.current != nil:
 			v.Splits.Live++
 		default:
@@ -283,7 +284,7 @@ func (c *Core) Reasons(s *split) []jobs.Refusal {
 		return one("no_master", "not subscribed with a Mesos master")
 	}
 	if r, never := c.neverFits(s); never {
-		return append(r, s.refusals...)
+		return append(r, slices.DeleteFunc(slices.Clone(s.refusals), func(o jobs.Refusal) bool { return o.Code == "resources" })...)
 	}
 	if len(s.refusals) == 0 {
 		last := "never"
