@@ -259,6 +259,7 @@ func (c *Core) onFetched(e Fetched) {
 	case e.Err == nil && json.Unmarshal(e.Data, &out) == nil && out.Task == t.rec.ID:
 		c.settle(t, &out, u)
 	case e.Err == nil || errors.Is(e.Err, fs.ErrNotExist):
+		u.Message = "its executor ended and left no outcome (" + t.rec.Ending + ")"
 		c.settle(t, &jobs.Outcome{Ended: c.now, Killed: t.rec.Kill != ""}, u)
 	case t.seeks < seekTries:
 		t.seeks++

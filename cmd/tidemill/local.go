@@ -45,6 +45,8 @@ type localCmd struct {
 const (
 	localStartBy = 20 * time.Second
 	localSettle  = 3 * time.Second
+	// localAllocation is how soon freed resources are offered again.
+	localAllocation = 50 * time.Millisecond
 )
 
 // Run serves until interrupted.
@@ -214,7 +216,7 @@ func (cmd localCmd) startMesos(ctx context.Context, dir string, log zerolog.Logg
 		return "", nil, err
 	}
 	master, err := mesoslocal.StartMaster(ctx, mesoslocal.MasterOptions{
-		WorkDir: filepath.Join(dir, "mesos", "master"), AgentReregister: localSettle, Log: log,
+		WorkDir: filepath.Join(dir, "mesos", "master"), AgentReregister: localSettle, AllocationInterval: localAllocation, Log: log,
 	})
 	if err != nil {
 		line.Close()
