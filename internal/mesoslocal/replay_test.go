@@ -28,6 +28,7 @@ type player struct {
 	lines   []golden.Line
 	scale   float64
 	resent  bool                             // updates that were sent again count once
+	passive bool                             // connections that broke were broken by the other side, unless a note says else
 	resolve func(recordedHost string) string // recorded host:port to live
 	control func(note string) error          // acts on a recorder's remark
 	rewrite func(body string) string         // changes requests, commands for one
@@ -42,6 +43,8 @@ type player struct {
 	ids    *translation
 	base   time.Time
 	faults []string
+
+	lastNote string
 }
 
 // conn is one labelled connection of a recording: what was recorded on it, and what the
@@ -96,6 +99,7 @@ func (p *player) step(line golden.Line) error {
 	switch {
 	case line.Dir == golden.Note:
 		p.pace(line.T)
+		p.lastNote = line.Raw
 		if p.control != nil && line.What != "info" {
 			return p.control(line.Raw)
 		}
@@ -109,6 +113,10 @@ func (p *player) step(line golden.Line) error {
 	case line.What == golden.Chunk:
 		return p.awaitEvent(line)
 	case line.What == golden.EOF && !strings.Contains(line.Raw, "terminating"):
+		if p.passive && !strings.Contains(p.lastNote, "dropping own connection") {
+			c := p.conn(line.Conn)
+			return p.until("loss of the connection "+line.Conn, func() bool { return c.broken })
+		}
 		p.pace(line.T)
 		p.hangUp(line.Conn)
 	}

@@ -30,7 +30,7 @@ func runReplayExecutor(name string, scale float64, results string) int {
 	}
 	code, exits := 0, false
 	p := &player{
-		lines: lines, scale: scale, wait: 15 * time.Second,
+		lines: lines, scale: scale, passive: true, wait: 15 * time.Second,
 		resolve: func(string) string { return os.Getenv("MESOS_AGENT_ENDPOINT") },
 		control: func(note string) error {
 			exits = exits || strings.Contains(note, "exit")
