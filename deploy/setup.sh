@@ -6,7 +6,6 @@ set -eu
 
 cd "$(dirname "$0")/.."
 
-oldest_go=1.26
 oldest_java=17
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -17,11 +16,6 @@ give_up() {
 	exit 2
 }
 
-# at_least VERSION OLDEST compares versions number by number.
-at_least() {
-	[ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
-}
-
 # java_major prints the version of the Java on the PATH, 0 without one.
 java_major() {
 	if have java; then
@@ -29,15 +23,6 @@ java_major() {
 	else
 		echo 0
 	fi
-}
-
-check_go() {
-	have go || give_up "Go $oldest_go or newer is missing: see https://go.dev/doc/install"
-	# An older go would fetch the toolchain that go.mod asks for, unless it is told not to.
-	version=$(go env GOVERSION) || give_up "this Go cannot provide the version that go.mod asks for: see https://go.dev/doc/install"
-	at_least "${version#go}" "$oldest_go" ||
-		give_up "${version} is too old, Tidemill needs $oldest_go: see https://go.dev/doc/install"
-	say "$version"
 }
 
 # missing prints the Debian packages of the tools that are not there.
@@ -69,7 +54,8 @@ install() {
 	$root DEBIAN_FRONTEND=noninteractive $command >/dev/null || give_up "cannot install $*: run $command to see why"
 }
 
-check_go
+deploy/tools.sh go
+say "$(go env GOVERSION)"
 packages=$(missing | tr '\n' ' ')
 if [ -n "$packages" ]; then
 	# Unquoted on purpose: one argument a package.
