@@ -2,31 +2,22 @@ package scheduler
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"github.com/rs/zerolog"
 )
 
-// caller makes calls one at a time, in order, each under the stream it was
-// decided under: those of a stream that is over are dropped, never sent under
-// another. Acknowledgements go in parallel to them.
+// caller makes the calls of a CallQueue: one at a time, acknowledgements in
+// parallel to them. Those of a stream that is over are dropped.
 type caller struct {
 	log  zerolog.Logger
 	post func(Event)
 
 	mu     sync.Mutex
 	wake   *sync.Cond
-	queue  []streamCall
-	acks   []streamCall
-	stream int64
+	queue  CallQueue
 	sub    Subscription
 	closed bool
-}
-
-type streamCall struct {
-	stream int64
-	call   Call
 }
 
 // ackers is how many acknowledgements may be under way at once.
@@ -46,13 +37,7 @@ func (c *caller) push(stream int64, calls []Call) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, call := range calls {
-		if _, ok := call.(Acknowledge); ok {
-			c.acks = append(c.acks, streamCall{stream, call})
-		} else {
-			c.queue = append(c.queue, streamCall{stream, call})
-		}
-	}
+	c.queue.Push(stream, calls)
 	c.wake.Broadcast()
 }
 
@@ -60,7 +45,8 @@ func (c *caller) push(stream int64, calls []Call) {
 func (c *caller) use(stream int64, sub Subscription) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stream, c.sub = stream, sub
+	c.queue.Use(stream)
+	c.sub = sub
 }
 
 // run works until ctx ends.
@@ -73,70 +59,54 @@ func (c *caller) run(ctx context.Context) {
 	})
 	defer stop()
 	var all sync.WaitGroup
-	all.Go(func() { c.work(ctx, &c.queue) })
+	all.Go(func() { c.work(ctx, Ordered) })
 	for range ackers {
-		all.Go(func() { c.work(ctx, &c.acks) })
+		all.Go(func() { c.work(ctx, Acks) })
 	}
 	all.Wait()
 }
 
-func (c *caller) work(ctx context.Context, queue *[]streamCall) {
+func (c *caller) work(ctx context.Context, line Line) {
 	for {
-		next, sub, ok := c.take(queue)
+		next, sub, ok := c.take(line)
 		if !ok {
 			return
 		}
 		if sub == nil {
-			c.log.Debug().Type("call", next.call).Msg("call dropped: its subscription is over")
+			c.log.Debug().Type("call", next.Call).Msg("call dropped: its subscription is over")
 			continue
 		}
-		c.answered(next, sub, sub.Send(ctx, next.call))
+		c.answered(next.Call, sub, sub.Send(ctx, next.Call))
 	}
 }
 
 // take waits for a call; sub is nil where its stream is over.
-func (c *caller) take(queue *[]streamCall) (next streamCall, sub Subscription, ok bool) {
+func (c *caller) take(line Line) (next StreamCall, sub Subscription, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(*queue) == 0 && !c.closed {
+	for !c.closed {
+		next, open, ok := c.queue.Next(line)
+		if ok && open {
+			return next, c.sub, true
+		}
+		if ok {
+			return next, nil, true
+		}
 		c.wake.Wait()
 	}
-	if c.closed {
-		return streamCall{}, nil, false
-	}
-	next = (*queue)[0]
-	*queue = (*queue)[1:]
-	if next.stream == c.stream {
-		sub = c.sub
-	}
-	return next, sub, true
+	return StreamCall{}, nil, false
 }
 
-// answered deals with a call's end. Where nobody can know whether it arrived,
-// and where Mesos says that we are not subscribed, a new subscription sorts it
-// out; an update that was not acknowledged comes again.
-func (c *caller) answered(sc streamCall, sub Subscription, err error) {
-	_, isAck := sc.call.(Acknowledge)
-	var refused *CallError
-	switch {
-	case err == nil:
-	case isAck:
-		c.log.Debug().Err(err).Msg("acknowledgement failed; the update will come again")
-		return
-	case errors.As(err, &refused):
-		c.log.Warn().Type("call", sc.call).Int("status", refused.Status).Str("message", refused.Message).Msg("Mesos refused a call")
-		if refused.Status == 403 || refused.Status >= 500 {
-			sub.Close()
-			if refused.Status >= 500 {
-				return // it may have been taken
-			}
-		}
-	default:
-		c.log.Warn().Type("call", sc.call).Err(err).Msg("no answer to a call; subscribing again")
-		sub.Close()
-		return
+// answered deals with a call's end.
+func (c *caller) answered(call Call, sub Subscription, err error) {
+	if err != nil {
+		c.log.Warn().Err(err).Type("call", call).Msg("a call failed")
 	}
-	if _, ok := sc.call.(Accept); ok {
-		c.post(CallAnswered{Call: sc.call, Err: err})
+	tell, resubscribe := Verdict(call, err)
+	if resubscribe {
+		sub.Close()
+	}
+	if tell != nil {
+		c.post(*tell)
 	}
 }

@@ -20,7 +20,7 @@ type subscriber struct {
 	fence     func(context.Context) error
 	framework func(context.Context) string
 	caller    *caller
-	stream    int64
+	cycle     Cycle
 }
 
 // errRemoved: the master does not take the framework's id any more.
@@ -34,26 +34,21 @@ const (
 
 // run subscribes until ctx ends or nothing can be done.
 func (s *subscriber) run(ctx context.Context) error {
-	pause := pauseFirst
 	for ctx.Err() == nil {
-		began := time.Now()
+		s.cycle.Begin(time.Now())
 		err := s.once(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, ErrFenced) || errors.Is(err, errRemoved) {
+		wait, fatal := s.cycle.Ended(time.Now(), err, rand.Float64())
+		if fatal {
 			return err
 		}
-		if time.Since(began) > pauseMost {
-			pause = pauseFirst
-		}
-		wait := pause/2 + rand.N(pause/2)
 		s.log.Warn().Err(err).Dur("pause", wait).Msg("the subscription ended; subscribing again")
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
 		}
-		pause = min(2*pause, pauseMost)
 	}
 	return nil
 }
@@ -68,8 +63,8 @@ func (s *subscriber) once(ctx context.Context) error {
 		return err
 	}
 	defer sub.Close()
-	s.stream++
-	s.caller.use(s.stream, sub)
+	stream := s.cycle.Opened()
+	s.caller.use(stream, sub)
 	defer s.caller.use(0, nil)
 	var refused error
 	for {
@@ -83,7 +78,7 @@ func (s *subscriber) once(ctx context.Context) error {
 			}
 			switch e := ev.(type) {
 			case Subscribed:
-				e.Stream = s.stream
+				e.Stream = stream
 				s.log.Info().Str("framework", e.FrameworkID).Str("master", e.Master).Msg("subscribed")
 				s.post(e)
 			case Refused:

@@ -20,8 +20,7 @@ type term struct {
 	opt    *Options
 	log    zerolog.Logger
 	leader Leadership
-	core   *Core
-	pipe   pipeline
+	engine *Engine
 	caller *caller
 	notify func(jobs.Notice)
 
@@ -52,7 +51,7 @@ const (
 func newTerm(opt *Options, leader Leadership, notify func(jobs.Notice)) *term {
 	t := &term{
 		opt: opt, log: opt.Log.With().Int64("term", leader.Term()).Logger(), leader: leader, notify: notify,
-		core: New(opt.Core, opt.Kinds), events: make(chan Event, eventQueue), inspect: make(chan func(*Core)),
+		engine: NewEngine(opt.Core, opt.Kinds), events: make(chan Event, eventQueue), inspect: make(chan func(*Core)),
 		fences: make(chan chan error), batches: make(chan Batch, 1), results: make(chan error, 1),
 		reads: make(chan struct{}, readSlots), done: make(chan struct{}), answers: map[int64]func(Answer){}, ending: make(chan error, 4),
 	}
@@ -67,7 +66,7 @@ func (t *term) load(ctx context.Context) error {
 	if err := t.leader.Load(ctx, func(r Record) error { records = append(records, r); return nil }); err != nil {
 		return fmt.Errorf("load the store: %w", err)
 	}
-	if err := t.core.Load(records); err != nil {
+	if err := t.engine.Load(records); err != nil {
 		return err
 	}
 	t.log.Info().Int("records", len(records)).Dur("took", time.Since(began)).Msg("leading: the store is loaded")
@@ -106,7 +105,7 @@ func (t *term) loop(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		events := t.events
-		if t.pipe.backlog() > maxBacklog {
+		if t.engine.Backlog() > maxBacklog {
 			events = nil // the store is behind: let it catch up
 		}
 		select {
@@ -120,12 +119,11 @@ func (t *term) loop(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			t.release(ctx, t.pipe.committed())
-			t.pump()
+			t.do(ctx, t.engine.Committed())
 		case ev := <-events:
 			t.step(ctx, ev)
 		case look := <-t.inspect:
-			look(t.core)
+			look(t.engine.Core())
 		case reply := <-t.fences:
 			t.raiseFence(ctx, reply)
 		case <-timer.C:
@@ -144,23 +142,15 @@ func (t *term) untilWake() time.Duration {
 }
 
 func (t *term) step(ctx context.Context, ev Event) {
-	fx := t.core.Step(t.opt.Now(), ev)
-	t.wakeAt = fx.Wake
-	t.caller.push(fx.Stream, fx.Free)
-	t.release(ctx, t.pipe.add(fx))
-	t.pump()
+	var out Output
+	out, t.wakeAt = t.engine.Step(t.opt.Now(), ev)
+	t.do(ctx, out)
 }
 
-// pump hands the next batch to the committer.
-func (t *term) pump() {
-	if b, ok := t.pipe.next(); ok {
-		t.batches <- b
-	}
-}
-
-// release does what has become durable.
-func (t *term) release(ctx context.Context, list []Effects) {
-	for _, fx := range list {
+// do performs what the engine asks for, in its order.
+func (t *term) do(ctx context.Context, out Output) {
+	t.caller.push(out.Stream, out.Free)
+	for _, fx := range out.Durable {
 		t.caller.push(fx.Stream, fx.Calls)
 		for _, r := range fx.Reads {
 			t.workers.Go(func() { t.read(ctx, r) })
@@ -171,6 +161,9 @@ func (t *term) release(ctx context.Context, list []Effects) {
 		for _, n := range fx.Notices {
 			t.notify(n)
 		}
+	}
+	if out.Commit != nil {
+		t.batches <- *out.Commit // never blocks: one is under way at a time
 	}
 }
 
@@ -221,8 +214,7 @@ func (t *term) fence(ctx context.Context) error {
 
 func (t *term) raiseFence(ctx context.Context, reply chan error) {
 	id := t.expect(func(Answer) { reply <- nil })
-	t.release(ctx, t.pipe.add(Effects{Persist: []Group{{}}, Answers: []Answer{{ID: id}}, Stream: t.core.stream}))
-	t.pump()
+	t.do(ctx, t.engine.Fence(id))
 }
 
 func (t *term) framework(ctx context.Context) string {

@@ -1,0 +1,63 @@
+package scheduler
+
+import (
+	"time"
+
+	"tidemill/jobs"
+)
+
+// Engine is a term's core and its commit protocol: as pure as both are. A
+// term drives it with goroutines and the clock, the simulation with neither.
+type Engine struct {
+	core *Core
+	pipe pipeline
+}
+
+// Output is what an Engine asks for, to be done in this order.
+type Output struct {
+	Free    []Call    // calls that rest on no write
+	Stream  int64     // the subscription that Free was decided under
+	Durable []Effects // whose writes are durable: do their Calls, Reads, Answers and Notices
+	Commit  *Batch    // to be written now; Committed is called when it is durable
+}
+
+// NewEngine makes one with an empty core.
+func NewEngine(cfg Config, kinds *jobs.Registry) *Engine { return &Engine{core: New(cfg, kinds)} }
+
+// Load takes in the records of a store, once, before the first Step.
+func (e *Engine) Load(records []Record) error { return e.core.Load(records) }
+
+// Core is for looking between steps.
+func (e *Engine) Core() *Core { return e.core }
+
+// Framework is the framework's id, where one is known.
+func (e *Engine) Framework() string { return e.core.meta.Framework }
+
+// Backlog is how many pieces wait for the store.
+func (e *Engine) Backlog() int { return e.pipe.backlog() }
+
+// Step gives the core an event; wake is when it wants a Tick at the latest,
+// zero where nothing is due.
+func (e *Engine) Step(now time.Time, ev Event) (out Output, wake time.Time) {
+	fx := e.core.Step(now, ev)
+	out = e.output(e.pipe.add(fx))
+	out.Free, out.Stream = fx.Free, fx.Stream
+	return out, fx.Wake
+}
+
+// Fence writes nothing, under the term: the Answer with the id comes when a
+// write has succeeded.
+func (e *Engine) Fence(id int64) Output {
+	return e.output(e.pipe.add(Effects{Persist: []Group{{}}, Answers: []Answer{{ID: id}}, Stream: e.core.stream}))
+}
+
+// Committed says that the batch to be written is durable.
+func (e *Engine) Committed() Output { return e.output(e.pipe.committed()) }
+
+func (e *Engine) output(durable []Effects) Output {
+	out := Output{Durable: durable}
+	if b, ok := e.pipe.next(); ok {
+		out.Commit = &b
+	}
+	return out
+}
