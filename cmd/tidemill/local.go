@@ -225,7 +225,7 @@ func (cmd localCmd) startMesos(ctx context.Context, dir string, log zerolog.Logg
 	var agents []*mesoslocal.Agent
 	stop = func() {
 		for _, a := range agents {
-			a.Stop()
+			a.Crash() // it finds its executors ended when it starts again, and says so
 		}
 		master.Stop()
 		line.Close()

@@ -68,7 +68,7 @@ func (cmd schedulerCmd) Run(ctx context.Context, g *globals, log zerolog.Logger)
 		return err
 	}
 	defer door.Close()
-	store, err := zk.ParseAddress(o.ZK)
+	store, err := zk.ParseAddress(storeAddress(o.ZK))
 	if err != nil {
 		return err
 	}
@@ -87,6 +87,16 @@ func (cmd schedulerCmd) Run(ctx context.Context, g *globals, log zerolog.Logger)
 		return err
 	}
 	return serve(ctx, service{options: o, core: cmd.core(), elector: elector, masters: masters, codec: codec, door: door, log: log})
+}
+
+// storeAddress completes what is left out of the store's address: the scheme,
+// and a path of its own.
+func storeAddress(given string) string {
+	rest := strings.TrimPrefix(given, "zk://")
+	if !strings.Contains(rest, "/") {
+		rest += "/tidemill"
+	}
+	return "zk://" + rest
 }
 
 // findMasters makes the detector that the address of the masters asks for.
