@@ -6,6 +6,7 @@ import (
 	"tidemill/jobs/command"
 	"tidemill/jobs/ingest"
 	"tidemill/jobs/noop"
+	"tidemill/jobs/restore"
 )
 
 // kinds lists every kind of job that this program knows.
@@ -15,5 +16,6 @@ func kinds() (*jobs.Registry, error) {
 		command.New(),
 		ingest.Kind{},
 		noop.Kind{},
+		restore.Kind{},
 	)
 }

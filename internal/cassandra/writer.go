@@ -83,7 +83,17 @@ func NewWriter(s *Session, o WriterOptions) *Writer {
 // acknowledged. After an error, what was written is unknown, and the same
 // events may be written again; Transient tells whether that is of use.
 func (w *Writer) Write(ctx context.Context, events []event.Event) error {
-	rows, err := w.rows(ctx, events)
+	return w.write(ctx, events, event.Event.Stamp)
+}
+
+// WriteOver is Write at a run's version instead of each event's own time: the
+// rows come back from behind a delete that is older than the version.
+func (w *Writer) WriteOver(ctx context.Context, events []event.Event, version int64) error {
+	return w.write(ctx, events, func(event.Event) int64 { return version })
+}
+
+func (w *Writer) write(ctx context.Context, events []event.Event, stamp func(event.Event) int64) error {
+	rows, err := w.rows(ctx, events, stamp)
 	if err != nil {
 		return err
 	}
@@ -133,7 +143,7 @@ func (w *Writer) Mark(ctx context.Context, touched []DayCampaign, rows int) erro
 // rows are the statements of the events' rows: one for each row of event,
 // whose partitions are all different, and batches of one partition each for
 // event_by_day.
-func (w *Writer) rows(ctx context.Context, events []event.Event) ([]statement, error) {
+func (w *Writer) rows(ctx context.Context, events []event.Event, stamp func(event.Event) int64) ([]statement, error) {
 	out := make([]statement, 0, len(events)+len(events)/4)
 	groups := newGroups(insertByDay)
 	for _, e := range events {
@@ -141,10 +151,10 @@ func (w *Writer) rows(ctx context.Context, events []event.Event) ([]statement, e
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, statement{insertEvent, [][]any{{uuid(e.ID), uuid(e.AdID), uuid(e.Campaign), e.TS, e.Type, e.Stamp()}}})
+		out = append(out, statement{insertEvent, [][]any{{uuid(e.ID), uuid(e.AdID), uuid(e.Campaign), e.TS, e.Type, stamp(e)}}})
 		bucket := event.Bucket(e.ID, n)
 		groups.add(groupKey{day: e.Day(), bucket: bucket},
-			e.Day().Time(), bucket, uuid(e.Campaign), e.Type, uuid(e.ID), e.TS, uuid(e.AdID), e.Stamp())
+			e.Day().Time(), bucket, uuid(e.Campaign), e.Type, uuid(e.ID), e.TS, uuid(e.AdID), stamp(e))
 	}
 	return append(out, groups.statements()...), nil
 }
