@@ -97,8 +97,9 @@ type Core struct {
 	lastRevive  time.Time
 	lastOffer   time.Time
 	wantRevive  bool
-	offers      []jobs.Offer // of this step, not answered yet
-	ready       []*split     // wait for an offer, first come first
+	skew        time.Duration // of our clock against the store's
+	offers      []jobs.Offer  // of this step, not answered yet
+	ready       []*split      // wait for an offer, first come first
 	agents      map[string]*agent
 	schedulers  []string
 
@@ -151,6 +152,8 @@ func (c *Core) handle(ev Event) {
 		c.onElected(e)
 	case Peers:
 		c.schedulers = e.URLs
+	case ClockSkewed:
+		c.onClockSkewed(e.By)
 	case Subscribed:
 		c.onSubscribed(e)
 	case Disconnected:

@@ -43,10 +43,10 @@ type Messaged struct {
 	Data            []byte
 }
 
-// AgentLost: the master removed an agent.
+// AgentLost says that the master removed an agent.
 type AgentLost struct{ Agent string }
 
-// ExecutorLost: an executor ended; Status is the raw wait status.
+// ExecutorLost says that an executor ended; Status is the raw wait status.
 type ExecutorLost struct {
 	Agent, Executor string
 	Status          int
@@ -65,6 +65,10 @@ func (Messaged) event()       {}
 func (AgentLost) event()      {}
 func (ExecutorLost) event()   {}
 func (Refused) event()        {}
+
+// ClockSkewed says by how much our clock is ahead of the one that the store
+// stamps our writes with.
+type ClockSkewed struct{ By time.Duration }
 
 // Tick lets time pass.
 type Tick struct{}
@@ -99,6 +103,7 @@ type Request struct {
 	Do any
 }
 
+func (ClockSkewed) event()  {}
 func (Tick) event()         {}
 func (Elected) event()      {}
 func (Peers) event()        {}

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -61,6 +62,33 @@ func (c *Core) skip(j *job, from, to time.Time, reason string) {
 	c.notify(jobs.Notice{Type: "job", Job: j.name, State: string(jobs.RunSkipped), Reason: reason})
 }
 
+// Bounds of our clock's distance from the one that the store stamps our
+// writes with: beyond the first it is a problem to be shown, beyond the
+// second nothing is due, for nobody knows what the time is.
+const (
+	skewAlarm = 2 * time.Second
+	skewStop  = 30 * time.Second
+)
+
+// onClockSkewed weighs our clock.
+func (c *Core) onClockSkewed(by time.Duration) {
+	stopped := c.skew > skewStop
+	c.skew = by.Abs()
+	delete(c.problems, "clock")
+	if c.skew > skewAlarm {
+		text := fmt.Sprintf("this machine's clock and the store's are %s apart", c.skew.Round(time.Millisecond))
+		if c.skew > skewStop {
+			text += ": no runs are created until they agree"
+		}
+		c.problems["clock"] = text
+	}
+	if stopped && c.skew <= skewStop {
+		for _, j := range c.orderedJobs() {
+			c.watchSchedule(j)
+		}
+	}
+}
+
 // schedulable says whether the job's schedule makes runs now.
 func (j *job) schedulable() bool {
 	return j.sched != nil && j.declared() && j.held == "" && !j.rec.Job.Paused
@@ -83,7 +111,11 @@ func (c *Core) watchSchedule(j *job) {
 	}
 	j.due = next.Actual
 	c.at(j.due, func() {
-		if j.due.Equal(next.Actual) && j.schedulable() {
+		switch {
+		case !j.due.Equal(next.Actual) || !j.schedulable():
+		case c.skew > skewStop:
+			j.due = time.Time{} // until the clocks agree
+		default:
 			c.takeDue(j)
 		}
 	})
@@ -97,9 +129,6 @@ func (j *job) floor() time.Time {
 	}
 	return j.state.Mark
 }
-
-// maxEnumerated bounds how many missed instants one step looks at.
-const maxEnumerated = 10_000
 
 // takeDue handles every instant that is due: one is run; of several, those
 // in the catch-up window as its mode says, the rest is recorded as skipped.

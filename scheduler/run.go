@@ -113,8 +113,12 @@ func (c *Core) watchDeadline(x *run) {
 		if x.rec.State.Final() || x.rec.Cancel != "" || !x.rec.Started.IsZero() || x.hasLive() {
 			return
 		}
-		c.finish(x, jobs.RunSkipped, "it did not start within its start_deadline of "+x.pinned().StartDeadline.String())
+		c.finish(x, jobs.RunSkipped, x.lateReason())
 	})
+}
+
+func (x *run) lateReason() string {
+	return "it did not start within its start_deadline of " + x.pinned().StartDeadline.String()
 }
 
 // deadline is the latest start: counted from the nominal instant where a
@@ -394,14 +398,33 @@ func (c *Core) count(j *job, state jobs.RunState) {
 	}
 }
 
+// A request's run is remembered for requestMemory, within maxRequested of a
+// job: asking again with the same id finds it.
+const (
+	requestMemory = 24 * time.Hour
+	maxRequested  = 1000
+)
+
 // trim drops final runs beyond the history, the oldest first.
 func (c *Core) trim(j *job) {
-	for len(j.recent) > c.cfg.History {
-		old := j.recent[0]
-		j.recent = slices.Delete(j.recent, 0, 1)
-		delete(c.runs, old.rec.ID)
-		c.discard(old.key())
+	excess := len(j.recent) - c.cfg.History
+	if j.rec.Deleted {
+		excess = len(j.recent)
 	}
+	if excess <= 0 {
+		return
+	}
+	crowded := len(j.recent) > c.cfg.History+maxRequested
+	j.recent = slices.DeleteFunc(j.recent, func(x *run) bool {
+		remembered := x.rec.Trigger == jobs.ByHand && c.now.Sub(x.rec.Created) < requestMemory && !crowded && !j.rec.Deleted
+		if excess <= 0 || remembered {
+			return false
+		}
+		excess--
+		delete(c.runs, x.rec.ID)
+		c.discard(x.key())
+		return true
+	})
 }
 
 func (c *Core) noticeRun(x *run) {

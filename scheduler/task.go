@@ -138,8 +138,8 @@ func (c *Core) ended(t *task, state jobs.AttemptState, reason, message string) {
 
 // afterAttempt decides what a split does next.
 func (c *Core) afterAttempt(s *split, t *task) {
-	switch {
-	case t.rec.State == jobs.AttemptSucceeded:
+	switch t.rec.State {
+	case jobs.AttemptSucceeded:
 		if err := s.run.addResults(t.rec.Results); err != nil {
 			s.attemptFailed(c, err.Error(), true)
 			return
@@ -149,7 +149,7 @@ func (c *Core) afterAttempt(s *split, t *task) {
 		if len(t.rec.Results) > 0 {
 			c.touch(s.run)
 		}
-	case t.rec.State == jobs.AttemptNotStarted:
+	case jobs.AttemptNotStarted:
 		s.launchFailed(c, t.rec.Reason)
 	default:
 		s.attemptFailed(c, explainEnd(t), t.rec.Permanent)
@@ -197,6 +197,10 @@ const stable = time.Minute
 func (s *split) launchFailed(c *Core, reason string) {
 	s.failures++
 	s.starts--
+	if deadline, ok := s.run.deadline(); ok && s.run.rec.Started.IsZero() && !c.now.Before(deadline) {
+		c.cancel(s.run, jobs.RunSkipped, s.run.lateReason())
+		return
+	}
 	if s.failures >= c.cfg.LaunchFailures && !s.run.traits.Service {
 		s.failed = true
 		c.cancel(s.run, jobs.RunFailed, fmt.Sprintf("%s%d launches failed, the last one: %s", s.name(), s.failures, reason))

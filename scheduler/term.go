@@ -219,7 +219,7 @@ func (t *term) raiseFence(ctx context.Context, reply chan error) {
 
 func (t *term) framework(ctx context.Context) string {
 	var id string
-	t.look(ctx, func(c *Core) { id = c.meta.Framework })
+	_ = t.look(ctx, func(c *Core) { id = c.meta.Framework }) // at the end of ctx: none
 	return id
 }
 
@@ -255,16 +255,29 @@ func readAll(ctx context.Context, files Files, where Sandbox, path string, limit
 	}
 }
 
-// watchPeers tells the core which schedulers are up.
+// clocked is a leadership that knows how far our clock is from its store's.
+type clocked interface{ ClockSkew() time.Duration }
+
+// watchPeers tells the core which schedulers are up, and how our clock stands.
 func (t *term) watchPeers(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	last := t.opt.Elector.Schedulers()
+	var skew time.Duration
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if store, ok := t.leader.(clocked); ok {
+			if by := store.ClockSkew(); (by - skew).Abs() > 100*time.Millisecond {
+				skew = by
+				t.post(ClockSkewed{By: by})
+			}
+			if skew.Abs() > skewAlarm {
+				_ = t.fence(ctx) // a write measures the clocks again
+			}
 		}
 		if now := t.opt.Elector.Schedulers(); !slices.Equal(now, last) {
 			last = now
