@@ -146,6 +146,17 @@ func (s *Session) Ring(ctx context.Context) (*Ring, error) {
 	return ring, nil
 }
 
+// Near gives the hosts and racks of the nodes of the ring's own data centre
+// that hold a token.
+func (r *Ring) Near(token int64) (hosts, racks []string) {
+	i, _ := slices.BinarySearchFunc(r.Ranges, token, func(rr ReplicaRange, t int64) int { return cmp.Compare(rr.End, t) })
+	if i == len(r.Ranges) {
+		return nil, nil
+	}
+	g := group{nodes: r.Ranges[i].Replicas}
+	return g.places(r.DC)
+}
+
 // NewRing places the ranges of the nodes' tokens.
 func NewRing(nodes []Node, replication Replication, dc string) *Ring {
 	r := &Ring{Nodes: nodes, DC: dc}

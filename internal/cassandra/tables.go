@@ -82,6 +82,22 @@ var tables = []table{
 		options: "default_time_to_live = 604800 AND gc_grace_seconds = 3600",
 	},
 	{
+		// The marks that one planning of a run took from dirty, so that every
+		// later attempt counts and clears exactly these.
+		name: "rollup_marks",
+		columns: [][2]string{{"run", "text"}, {"version", "bigint"}, {"attempt", "int"}, {"shard", "int"},
+			{"day", "date"}, {"campaign", "uuid"}, {"writer", "text"}, {"pos", "bigint"}},
+		key:     "(run, version, attempt, shard), day, campaign, writer",
+		options: "default_time_to_live = 604800 AND gc_grace_seconds = 3600",
+	},
+	{
+		// The latest version under which a target was planned. Written by
+		// lightweight transaction alone.
+		name:    "rollup_versions",
+		columns: [][2]string{{"target", "text"}, {"version", "bigint"}},
+		key:     "target",
+	},
+	{
 		// How far a restore has come with each object; another ETag is
 		// another file.
 		name: "restore_manifest",

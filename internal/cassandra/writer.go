@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/gocql/gocql"
@@ -20,8 +19,6 @@ const (
 	DefaultBuckets = 16
 	// DefaultConcurrency is how many requests a writer has in flight.
 	DefaultConcurrency = 64
-	// batchRows keeps a batch of one partition below Cassandra's 5 KiB warning.
-	batchRows = 30
 	// knownDays bounds the cache of the days' buckets.
 	knownDays = 10_000
 )
@@ -97,7 +94,7 @@ func (w *Writer) write(ctx context.Context, events []event.Event, stamp func(eve
 	if err != nil {
 		return err
 	}
-	if err := w.execute(ctx, rows); err != nil {
+	if err := w.session.execute(ctx, rows, w.options.consistency(), w.options.Concurrency); err != nil {
 		return fmt.Errorf("write %d events: %w", len(events), err)
 	}
 	days := map[DayCampaign]struct{}{}
@@ -126,18 +123,25 @@ func (w *Writer) Mark(ctx context.Context, touched []DayCampaign, rows int) erro
 	w.pos += int64(max(rows, 1))
 	pos := w.pos
 	w.mu.Unlock()
-	groups := newGroups(insertMark)
+	groups := NewBulk(insertMark)
 	for _, rollup := range w.options.Rollups {
 		for _, t := range touched {
 			shard := event.Shard(t.Campaign, DirtyShards)
-			groups.add(groupKey{rollup: rollup, bucket: shard},
+			groups.Add(partition{rollup: rollup, bucket: shard},
 				rollup, shard, t.Day.Time(), uuid(t.Campaign), w.options.Writer, pos, pos)
 		}
 	}
-	if err := w.execute(ctx, groups.statements()); err != nil {
+	if err := groups.Write(ctx, w.session, w.options.consistency(), w.options.Concurrency); err != nil {
 		return fmt.Errorf("write %d dirty marks: %w", len(touched)*len(w.options.Rollups), err)
 	}
 	return nil
+}
+
+// partition tells the partitions of one table apart.
+type partition struct {
+	rollup string
+	day    event.Day
+	bucket int
 }
 
 // rows are the statements of the events' rows: one for each row of event,
@@ -145,23 +149,23 @@ func (w *Writer) Mark(ctx context.Context, touched []DayCampaign, rows int) erro
 // event_by_day.
 func (w *Writer) rows(ctx context.Context, events []event.Event, stamp func(event.Event) int64) ([]statement, error) {
 	out := make([]statement, 0, len(events)+len(events)/4)
-	groups := newGroups(insertByDay)
+	groups := NewBulk(insertByDay)
 	for _, e := range events {
-		n, err := w.dayBuckets(ctx, e.Day())
+		n, err := w.BucketsOf(ctx, e.Day())
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, statement{insertEvent, [][]any{{uuid(e.ID), uuid(e.AdID), uuid(e.Campaign), e.TS, e.Type, stamp(e)}}})
 		bucket := event.Bucket(e.ID, n)
-		groups.add(groupKey{day: e.Day(), bucket: bucket},
+		groups.Add(partition{day: e.Day(), bucket: bucket},
 			e.Day().Time(), bucket, uuid(e.Campaign), e.Type, uuid(e.ID), e.TS, uuid(e.AdID), stamp(e))
 	}
 	return append(out, groups.statements()...), nil
 }
 
-// dayBuckets is the number of partitions of a day, fixed once for ever by
+// BucketsOf is the number of partitions of a day, fixed once for ever by
 // whoever writes the day's first row.
-func (w *Writer) dayBuckets(ctx context.Context, day event.Day) (int, error) {
+func (w *Writer) BucketsOf(ctx context.Context, day event.Day) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if n, ok := w.buckets[day]; ok {
@@ -216,84 +220,4 @@ func (w *Writer) fixBuckets(ctx context.Context, day event.Day) (int, error) {
 		return 0, fmt.Errorf("fix buckets of day %s: found %v", day, found)
 	}
 	return other, nil
-}
-
-// statement is one request: a query, or a batch of one query with several
-// rows of one partition.
-type statement struct {
-	cql  string
-	rows [][]any
-}
-
-// execute runs the statements, so many at once, and stops at the first error.
-func (w *Writer) execute(ctx context.Context, list []statement) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	next := make(chan statement)
-	var workers sync.WaitGroup
-	for range min(w.options.Concurrency, len(list)) {
-		workers.Go(func() {
-			for st := range next {
-				if err := w.run(ctx, st); err != nil {
-					cancel(err)
-				}
-			}
-		})
-	}
-	for _, st := range list {
-		select {
-		case next <- st:
-			continue
-		case <-ctx.Done():
-		}
-		break
-	}
-	close(next)
-	workers.Wait()
-	return context.Cause(ctx)
-}
-
-func (w *Writer) run(ctx context.Context, st statement) error {
-	if len(st.rows) == 1 {
-		return w.session.Query(st.cql, st.rows[0]...).WithContext(ctx).Consistency(w.options.consistency()).Exec()
-	}
-	b := w.session.NewBatch(gocql.UnloggedBatch).WithContext(ctx)
-	b.Cons = w.options.consistency()
-	for _, row := range st.rows {
-		// Batch.Query would leave the entry non-idempotent.
-		b.Entries = append(b.Entries, gocql.BatchEntry{Stmt: st.cql, Args: row, Idempotent: true})
-	}
-	return w.session.ExecuteBatch(b)
-}
-
-// groups gathers rows by partition, in the order in which partitions came.
-type groups struct {
-	cql   string
-	rows  map[groupKey][][]any
-	order []groupKey
-}
-
-type groupKey struct {
-	rollup string
-	day    event.Day
-	bucket int
-}
-
-func newGroups(cql string) *groups { return &groups{cql: cql, rows: map[groupKey][][]any{}} }
-
-func (g *groups) add(key groupKey, row ...any) {
-	if g.rows[key] == nil {
-		g.order = append(g.order, key)
-	}
-	g.rows[key] = append(g.rows[key], row)
-}
-
-func (g *groups) statements() []statement {
-	var out []statement
-	for _, key := range g.order {
-		for rows := range slices.Chunk(g.rows[key], batchRows) {
-			out = append(out, statement{g.cql, rows})
-		}
-	}
-	return out
 }

@@ -1,0 +1,43 @@
+// Package report is the kind of job that sums each campaign's days up: views
+// and clicks of the whole campaign, after rollups have written its days.
+package report
+
+import (
+	"cmp"
+	"encoding/json"
+
+	"tidemill/internal/cassandra"
+	"tidemill/jobs"
+)
+
+// Name is the kind's name.
+const Name = "report"
+
+// Spec is what a job of this kind says. The rollups whose rows it sums up name
+// it in their reports.
+type Spec struct {
+	Keyspace  string `json:"keyspace,omitempty"`  // "tidemill"
+	Cassandra string `json:"cassandra,omitempty"` // connection; "default"
+	// Splits is how many tasks share the work; by the number of changed rows
+	// where it is not given.
+	Splits int `json:"splits,omitempty"`
+}
+
+// Parse decodes a spec, fills in its defaults and says everything that is
+// wrong with it.
+func Parse(doc json.RawMessage) (Spec, error) {
+	var s Spec
+	if err := jobs.DecodeStrict(doc, &s); err != nil {
+		return s, err
+	}
+	s.Keyspace = cmp.Or(s.Keyspace, "tidemill")
+	s.Cassandra = cmp.Or(s.Cassandra, jobs.DefaultConnection)
+	var e jobs.FieldErrors
+	if err := cassandra.CheckKeyspace(s.Keyspace); err != nil {
+		e.Addf("keyspace", "%v", err)
+	}
+	if s.Splits < 0 || s.Splits > cassandra.DirtyShards {
+		e.Addf("splits", "%d is not within 1 to %d", s.Splits, cassandra.DirtyShards)
+	}
+	return s, e.Err()
+}

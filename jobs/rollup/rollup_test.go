@@ -1,0 +1,458 @@
+package rollup
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gocql/gocql"
+	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
+
+	"tidemill/internal/cassandra"
+	"tidemill/internal/cassandra/cassandratest"
+	"tidemill/internal/dirty"
+	"tidemill/internal/events"
+	"tidemill/jobs"
+	"tidemill/jobs/event"
+	"tidemill/jobs/report"
+)
+
+func TestRollup(t *testing.T) {
+	s := cassandratest.Keyspace(t)
+	t.Run("whole runs", func(t *testing.T) { testWholeRuns(t, s) })
+	t.Run("totals are exact after the last run", func(t *testing.T) { testExact(t, s) })
+	t.Run("a later version was planned", func(t *testing.T) { testLaterVersion(t, s) })
+	t.Run("full repairs", func(t *testing.T) { testFullRepairs(t, s) })
+	t.Run("old plans", func(t *testing.T) { testOldPlan(t, s) })
+}
+
+// desk is the runtime of an attempt.
+type desk struct{ conns jobs.Connections }
+
+func (d desk) Connections(context.Context) (jobs.Connections, error) { return d.conns, nil }
+func (desk) Progress(jobs.Progress)                                  {}
+func (desk) Sandbox() string                                         { return "" }
+func (desk) Stdout() io.Writer                                       { return io.Discard }
+func (desk) Stderr() io.Writer                                       { return io.Discard }
+
+func randomUUID() (u event.UUID) {
+	for i := range u {
+		u[i] = byte(rand.Uint32())
+	}
+	return u
+}
+
+// world is one rollup job with its writers, its report and what it must find.
+type world struct {
+	t       *testing.T
+	session *cassandra.Session
+	random  *rand.Rand
+	job     jobs.Name
+	report  jobs.Name
+	spec    Spec
+	truth   *events.Truth
+	written []event.Event
+	writer  *cassandra.Writer
+	// campaigns are few, so that their days are touched again and again.
+	campaigns []event.UUID
+	runs      int
+}
+
+func newWorld(t *testing.T, s *cassandra.Session, seed uint64) *world {
+	w := &world{t: t, session: s, random: rand.New(rand.NewPCG(seed, 1)), truth: events.NewTruth()}
+	w.job = jobs.Name(fmt.Sprintf("rollup-%016x", rand.Uint64()))
+	w.report = "report-of-" + w.job
+	w.spec = Spec{Keyspace: s.Keyspace, Reports: []jobs.Name{w.report}}
+	for range 4 {
+		w.campaigns = append(w.campaigns, randomUUID())
+	}
+	w.newWriter()
+	return w
+}
+
+func (w *world) newWriter() {
+	w.writer = cassandra.NewWriter(w.session, cassandra.WriterOptions{
+		Rollups: []string{string(w.job)}, Writer: fmt.Sprintf("writer-%016x", rand.Uint64()), Buckets: 4,
+	})
+}
+
+// someEvents makes events of the world's campaigns in September 2015.
+func (w *world) someEvents(n int) []event.Event {
+	out := make([]event.Event, n)
+	for i := range out {
+		out[i] = event.Event{ID: randomUUID(), AdID: randomUUID(), Campaign: w.campaigns[w.random.IntN(len(w.campaigns))],
+			TS: 1441065600000 + w.random.Int64N(10*24*3600_000), Type: event.View}
+		if w.random.IntN(3) == 0 {
+			out[i].Type = event.Click
+		}
+	}
+	return out
+}
+
+// write writes events, by a writer that may die on its way and be followed
+// by another that writes them again.
+func (w *world) write(list []event.Event) {
+	for attempt := range 3 {
+		ctx, cancel := w.deadline(attempt < 2)
+		err := w.writer.Write(ctx, list)
+		cancel()
+		if err == nil {
+			break
+		}
+		w.newWriter()
+	}
+	for _, e := range list {
+		w.truth.Add(e)
+	}
+	w.written = append(w.written, list...)
+}
+
+// deadline ends an attempt at some point of its work, or not at all.
+func (w *world) deadline(crash bool) (context.Context, context.CancelFunc) {
+	if !crash || w.random.IntN(2) == 0 {
+		return context.WithTimeout(w.t.Context(), time.Minute)
+	}
+	return context.WithTimeout(w.t.Context(), time.Duration(w.random.IntN(30_000))*time.Microsecond)
+}
+
+// run is a run of the job, stage by stage.
+type run struct {
+	*world
+	jobs.Assignment
+	plan jobs.Plan
+}
+
+func (w *world) newRun() *run {
+	w.runs++
+	doc, err := json.Marshal(w.spec)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &run{world: w, Assignment: jobs.Assignment{
+		Run: jobs.RunID(fmt.Sprintf("%s.1.r-%d.0", w.job, w.runs)), Job: w.job, Version: time.Now().UnixMicro(), Spec: doc,
+	}}
+}
+
+func (r *run) work(a jobs.Assignment) *work {
+	spec, err := Parse(a.Spec)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	a.Task = jobs.NewTaskID(a.Run, a.Stage, a.Split.Number, a.Attempt)
+	return &work{spec: spec, assignment: a, runtime: desk{}, log: zerolog.Nop(), session: r.session}
+}
+
+// planned plans; planning that dies is done again, by a later attempt.
+func (r *run) planned() *run {
+	r.t.Helper()
+	for r.Attempt = 1; ; r.Attempt++ {
+		ctx, cancel := r.deadline(r.Attempt < 3)
+		plan, err := r.work(r.Assignment).plan(ctx)
+		cancel()
+		if err == nil {
+			r.plan, r.Shared = plan, plan.Shared
+			return r
+		}
+		if r.Attempt == 3 {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// stage runs a stage to its end; attempts may die at any point, or overlap
+// with their successors.
+func (r *run) stage(n int) (values []jobs.Result) {
+	r.t.Helper()
+	var former []int
+	for _, s := range r.plan.Splits {
+		if s.Stage != n {
+			continue
+		}
+		a := r.Assignment
+		a.Stage, a.Split = n, s
+		attempt, result := r.split(a)
+		former = append(former, attempt)
+		values = append(values, result)
+	}
+	r.Former = former
+	return values
+}
+
+func (r *run) split(a jobs.Assignment) (int, jobs.Result) {
+	r.t.Helper()
+	if r.random.IntN(3) == 0 { // two at once, of which one counts
+		var overlapping sync.WaitGroup
+		defer overlapping.Wait()
+		b := a
+		b.Attempt = 9
+		ctx, cancel := r.deadline(true)
+		overlapping.Go(func() {
+			defer cancel()
+			_, _ = r.work(b).do(ctx) // may fail
+		})
+	}
+	for a.Attempt = 1; ; a.Attempt++ {
+		ctx, cancel := r.deadline(a.Attempt < 3)
+		result, err := r.work(a).do(ctx)
+		cancel()
+		if err == nil && (a.Attempt == 3 || r.random.IntN(4) > 0) { // else its outcome was lost
+			return a.Attempt, result
+		}
+		if a.Attempt == 3 {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+func (r *run) stages() *run {
+	r.t.Helper()
+	for n := 1; n <= 3; n++ {
+		r.stage(n)
+	}
+	return r
+}
+
+// reported runs the report job.
+func (w *world) reported() {
+	w.t.Helper()
+	w.runs++
+	d := desk{jobs.Connections{Cassandra: map[string]jobs.CassandraConnection{"default": cassandratest.Connection(w.t)}}}
+	a := jobs.Assignment{
+		Run: jobs.RunID(fmt.Sprintf("%s.1.r-%d.0", w.report, w.runs)), Job: w.report, Version: time.Now().UnixMicro(), Attempt: 1,
+		Spec: json.RawMessage(fmt.Sprintf(`{"keyspace":%q}`, w.session.Keyspace)),
+	}
+	plan, err := report.Kind{}.Plan(w.t.Context(), a, d)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	a.Shared = plan.Shared
+	for _, s := range plan.Splits {
+		a.Split = s
+		if _, err := (report.Kind{}).Work(w.t.Context(), a, d); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+type days = map[event.UUID]map[event.Day]events.Counts
+
+// check compares every table with the truth.
+func (w *world) check() {
+	w.t.Helper()
+	want, wantTotals := w.truth.Days(), w.truth.Totals()
+	byID, byMonth, totals := days{}, days{}, map[event.UUID]events.Counts{}
+	for c := range want {
+		byID[c], byMonth[c] = map[event.Day]events.Counts{}, map[event.Day]events.Counts{}
+		id := gocql.UUID(c)
+		w.read(byID[c], `SELECT year, month, day, views, clicks FROM campaign WHERE id = ?`, id)
+		w.read(byMonth[c], `SELECT year, month, day, views, clicks FROM campaign_by_month WHERE year = 2015 AND month = 9 AND id = ?`, id)
+		var sum events.Counts
+		err := w.session.Query(`SELECT views, clicks FROM campaign_report WHERE id = ?`, id).Scan(&sum.Views, &sum.Clicks)
+		if err != nil && !errors.Is(err, gocql.ErrNotFound) {
+			w.t.Fatal(err)
+		}
+		totals[c] = sum
+	}
+	if diff := cmp.Diff(want, byID); diff != "" {
+		w.t.Errorf("campaign (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want, byMonth); diff != "" {
+		w.t.Errorf("campaign_by_month (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(wantTotals, totals); diff != "" {
+		w.t.Errorf("campaign_report (-want +got):\n%s", diff)
+	}
+	for _, job := range []jobs.Name{w.job, w.report} {
+		if marks, _, err := dirty.Read(w.t.Context(), w.session, string(job), dirty.MaxMarks); err != nil || len(marks) > 0 {
+			w.t.Errorf("%d marks of %s are left (%v)", len(marks), job, err)
+		}
+	}
+}
+
+func (w *world) read(into map[event.Day]events.Counts, cql string, id gocql.UUID) {
+	w.t.Helper()
+	iter := w.session.Query(cql, id).WithContext(w.t.Context()).Iter()
+	var y, m, d int
+	var c events.Counts
+	for iter.Scan(&y, &m, &d, &c.Views, &c.Clicks) {
+		if c != (events.Counts{}) { // a row that says 0 says nothing
+			into[event.DayOfTime(time.Date(y, time.Month(m), d, 0, 0, 0, 0, time.UTC))] = c
+		}
+	}
+	if err := iter.Close(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// testWholeRuns goes through the kind's own doors.
+func testWholeRuns(t *testing.T, s *cassandra.Session) {
+	for _, mode := range []string{Incremental, Full} {
+		w := newWorld(t, s, 1)
+		w.spec.Mode = mode
+		w.write(w.someEvents(300))
+		d := desk{jobs.Connections{Cassandra: map[string]jobs.CassandraConnection{"default": cassandratest.Connection(t)}}}
+		r := w.newRun()
+		r.Attempt = 1
+		plan, err := Kind{}.Plan(t.Context(), r.Assignment, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := r.Assignment
+		a.Shared = plan.Shared
+		former := map[int][]int{}
+		for _, split := range plan.Splits {
+			if split.Stage == 1 && len(split.Hosts) == 0 {
+				t.Errorf("%s: split %d is nowhere near its data", mode, split.Number)
+			}
+			a.Stage, a.Split, a.Former = split.Stage, split, former[split.Stage-1]
+			if _, err := (Kind{}).Work(t.Context(), a, d); err != nil {
+				t.Fatal(err)
+			}
+			former[split.Stage] = append(former[split.Stage], a.Attempt)
+		}
+		w.reported()
+		w.check()
+	}
+}
+
+// testExact lets writers, runs and their attempts come, die, overlap and be
+// late in random order.
+func testExact(t *testing.T, s *cassandra.Session) {
+	for seed := range uint64(10) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			w := newWorld(t, s, seed)
+			w.write(w.someEvents(50))
+			for range 6 {
+				w.step()
+			}
+			w.spec.Mode = Incremental
+			w.newRun().planned().stages()
+			w.reported()
+			w.check()
+		})
+	}
+}
+
+func (w *world) step() {
+	w.t.Helper()
+	w.spec.Mode = []string{Incremental, Incremental, Full}[w.random.IntN(3)]
+	switch w.random.IntN(7) {
+	case 0, 1: // new ones, most of them late
+		w.write(w.someEvents(1 + w.random.IntN(60)))
+	case 2: // replayed by another writer
+		w.newWriter()
+		w.write(w.written[w.random.IntN(len(w.written)):])
+	case 3:
+		w.newRun().planned().stages()
+	case 4: // events come while a run is at work
+		r := w.newRun().planned()
+		w.write(w.someEvents(5))
+		r.stage(1)
+		w.write(w.someEvents(5))
+		r.stage(2)
+		r.stage(3)
+	case 5: // an older version is published after a newer one
+		older := w.newRun().planned()
+		older.stage(1)
+		w.write(w.someEvents(10))
+		w.newRun().planned().stages()
+		older.stage(2)
+		older.stage(3)
+	case 6: // a run is given up half way
+		w.newRun().planned().stage(1)
+		w.reported()
+	}
+}
+
+// testLaterVersion: the marks of a run that was overtaken are not taken.
+func testLaterVersion(t *testing.T, s *cassandra.Session) {
+	w := newWorld(t, s, 1)
+	w.write(w.someEvents(20))
+	older := w.newRun()
+	w.newRun().planned().stages()
+	late := w.someEvents(5)
+	w.write(late)
+	older.Attempt = 1
+	_, err := older.work(older.Assignment).plan(t.Context())
+	if code, _ := jobs.CodeOf(err); code != jobs.Conflict || !jobs.IsPermanent(err) {
+		t.Errorf("planned under an older version: %v", err)
+	}
+	w.newRun().planned().stages()
+	w.reported()
+	w.check()
+}
+
+func testOldPlan(t *testing.T, s *cassandra.Session) {
+	w := newWorld(t, s, 1)
+	r := w.newRun()
+	r.Version = time.Now().Add(-7 * 24 * time.Hour).UnixMicro()
+	_, err := r.work(r.Assignment).publish(t.Context(), []int{0})
+	if !jobs.IsPermanent(err) {
+		t.Errorf("published counts that may have expired: %v", err)
+	}
+}
+
+// testFullRepairs breaks event_by_day in every way and lets a full run mend it.
+func testFullRepairs(t *testing.T, s *cassandra.Session) {
+	w := newWorld(t, s, 1)
+	list := w.someEvents(100)
+	w.write(list)
+	w.newRun().planned().stages()
+
+	// A row of event without its companion, and one id with two contents: the
+	// first is the older, and loses.
+	exec := func(cql string, values ...any) {
+		t.Helper()
+		if err := s.Query(cql, values...).WithContext(t.Context()).Exec(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lost := list[0]
+	exec(`DELETE FROM event_by_day USING TIMESTAMP ? WHERE day = ? AND bucket = ? AND campaign = ? AND type = ? AND id = ?`,
+		lost.Stamp(), lost.Day().Time(), event.Bucket(lost.ID, 4), gocql.UUID(lost.Campaign), lost.Type, gocql.UUID(lost.ID))
+	older := list[1]
+	older.TS -= 24 * 3600_000
+	w.truth = events.NewTruth()
+	for _, e := range list {
+		w.truth.Add(e)
+	}
+	if err := w.writer.Write(t.Context(), []event.Event{older}); err != nil {
+		t.Fatal(err)
+	}
+	// A total of a day that no event stands for.
+	exec(`INSERT INTO campaign (id, year, month, day, views, clicks) VALUES (?, 2015, 9, 29, 7, 7) USING TIMESTAMP ?`,
+		gocql.UUID(list[2].Campaign), time.Now().UnixMicro())
+
+	incremental := w.job
+	w.spec.Mode, w.spec.Rollups = Full, []jobs.Name{incremental}
+	w.job += "-full"
+	full := w.newRun().planned()
+	full.stage(1)
+	full.stage(2)
+	conflicts := 0
+	for _, result := range full.stage(3) {
+		for key, ids := range result.Values {
+			if ids == list[1].ID.String() && key[:10] == "conflicts." {
+				conflicts++
+			}
+		}
+	}
+	if conflicts > 1 { // an attempt that died has reported nothing
+		t.Errorf("%d splits report the conflict", conflicts)
+	}
+	w.reported()
+	w.check()
+
+	// Now the incremental rollup counts the same.
+	w.job, w.spec.Mode, w.spec.Rollups = incremental, Incremental, nil
+	w.newRun().planned().stages()
+	w.reported()
+	w.check()
+}
