@@ -227,7 +227,7 @@ func TestSameSite(t *testing.T) {
 	}
 	for _, tt := range tests {
 		s := newServer(t, func(o *api.Options) { o.Token = tt.token })
-		req := httptest.NewRequest("POST", "http://"+tt.host+"/v1/jobs", strings.NewReader(`{"name":"a","kind":"noop"}`))
+		req := httptest.NewRequest(http.MethodPost, "http://"+tt.host+"/v1/jobs", strings.NewReader(`{"name":"a","kind":"noop"}`))
 		for k, v := range tt.header {
 			req.Header.Set(k, v)
 		}

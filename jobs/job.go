@@ -202,7 +202,7 @@ func setDefault[T comparable](field *T, value T) {
 
 func ptr[T any](v T) *T { return &v }
 
-// Backoff is the wait before start number n (2 and later) of a split: doubled
+// BackoffBefore is the wait before start number n (2 and later) of a split: doubled
 // each time, capped, and spread over ±10 % by a hash of the key, so that
 // what failed together does not return together.
 func (r Retry) BackoffBefore(n int, key string) time.Duration {

@@ -124,7 +124,7 @@ func (f *failing) Write(p []byte) (int, error) {
 
 // Watch delivers what changes. The channel is closed when ctx or the stream ends.
 func (c *Client) Watch(ctx context.Context) (<-chan jobs.Notice, error) {
-	res, err := c.send(ctx, http.MethodGet, c.at("v1", "events"), nil)
+	res, err := c.send(ctx, http.MethodGet, c.at("v1", "events"), nil) //nolint:bodyclose // the goroutine closes it
 	if err != nil {
 		return nil, err
 	}

@@ -4,13 +4,14 @@ package deps
 import (
 	_ "github.com/alecthomas/kong"
 	_ "github.com/aws/aws-sdk-go-v2/aws"
-	_ "github.com/aws/aws-sdk-go-v2/credentials"
 	_ "github.com/aws/aws-sdk-go-v2/config"
+	_ "github.com/aws/aws-sdk-go-v2/credentials"
 	_ "github.com/aws/aws-sdk-go-v2/service/s3"
 	_ "github.com/danielgtaylor/huma/v2"
 	_ "github.com/danielgtaylor/huma/v2/adapters/humachi"
 	_ "github.com/go-chi/chi/v5"
 	_ "github.com/go-zookeeper/zk"
+	_ "github.com/goccy/go-yaml"
 	_ "github.com/gocql/gocql"
 	_ "github.com/google/go-cmp/cmp"
 	_ "github.com/johannesboyne/gofakes3"
@@ -30,6 +31,5 @@ import (
 	_ "go.etcd.io/bbolt"
 	_ "golang.org/x/sys/unix"
 	_ "gopkg.in/yaml.v3"
-	_ "github.com/goccy/go-yaml"
 	_ "pgregory.net/rapid"
 )

@@ -69,8 +69,7 @@ func playOwner() error {
 			return err
 		}
 	}
-	// The line must not end because nothing refers to it any more.
-	line = nil
+	line = nil //nolint:wastedassign // the line must not end because nothing refers to it any more
 	runtime.GC()
 	<-signals()
 	return nil

@@ -141,7 +141,7 @@ func (a *Agent) call(kind wire.Call_Type) *wire.Call {
 // status is an update in Mesos's words. A reason that Mesos does not know is
 // left out: the agent would refuse the update with it, again and again.
 func (a *Agent) status(u *executor.Update) (*mesos.TaskStatus, error) {
-	state, ok := mesos.TaskState_value[string(u.State)]
+	state, ok := mesos.TaskState_value[u.State]
 	if !ok {
 		return nil, fmt.Errorf("update of task %s: %q is no state of Mesos", u.Task, u.State)
 	}

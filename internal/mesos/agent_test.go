@@ -74,7 +74,7 @@ func TestAgentByDomainSocket(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
 	t.Cleanup(func() {
-		srv.Close()
+		_ = srv.Close()
 		<-served
 	})
 	env := map[string]string{"MESOS_DOMAIN_SOCKET": socket, "MESOS_EXECUTOR_AUTHENTICATION_TOKEN": "secret"}

@@ -191,12 +191,12 @@ func playCall(t *testing.T, where string, r *replay, x *exchange) {
 	call, same := callOf(t, x)
 	r.expect(x)
 	err = sub.Send(ctx, call)
-	switch {
-	case x.status == http.StatusAccepted || x.status == http.StatusOK:
+	switch x.status {
+	case http.StatusAccepted, http.StatusOK:
 		if err != nil {
 			t.Errorf("%s: %T: %v", where, call, err)
 		}
-	case x.status == http.StatusTemporaryRedirect:
+	case http.StatusTemporaryRedirect:
 		checkCallError(t, where, &scheduler.CallError{
 			Status: x.status, Message: "redirected to //" + r.addr() + "/master" + schedulerPath}, err)
 	default:

@@ -167,7 +167,7 @@ func (p *Problem) Err() error {
 
 func (p *Problem) Error() string { return p.Detail }
 
-// GetStatus, ContentType and GetHeaders let the server's library write it.
+// GetStatus is the HTTP status; with ContentType and GetHeaders it lets the server's library write the problem.
 func (p *Problem) GetStatus() int { return p.Status }
 
 // ContentType is the problem's media type, whatever was asked for.

@@ -16,7 +16,6 @@ import (
 type distribution struct {
 	name    string
 	title   string
-	pom     string
 	prepare func(ctx context.Context, p program, n *nursery) error
 }
 

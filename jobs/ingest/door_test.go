@@ -81,7 +81,7 @@ func TestPost(t *testing.T) {
 		errors                      string // index field code
 	}{
 		{name: "object", body: doc(1), status: 202, accepted: 1},
-		{name: "object over lines", body: strings.Replace(doc(1), ",", ",\n ", -1), status: 202, accepted: 1},
+		{name: "object over lines", body: strings.ReplaceAll(doc(1), ",", ",\n "), status: 202, accepted: 1},
 		{name: "list", body: "[" + doc(1) + "," + doc(2) + "]", status: 202, accepted: 2},
 		{name: "empty list", body: "[]", status: 202},
 		{name: "lines", media: "application/x-ndjson", body: doc(1) + "\n\n" + doc(2) + "\r\n", status: 202, accepted: 2},

@@ -222,8 +222,9 @@ func (f field) item(w word) (uint64, *Error) {
 			high = low
 		}
 	}
-	step, fault := 1, (*Error)(nil)
+	step := 1
 	if stepped {
+		var fault *Error
 		if step, fault = f.step(stepText); fault != nil {
 			return 0, fault
 		}
