@@ -46,6 +46,12 @@ type Page struct {
 	Offset int `query:"offset" minimum:"0" default:"0"`
 }
 
+// deletePath is a job to delete, and what becomes of its children.
+type deletePath struct {
+	JobPath
+	Children string `query:"children" enum:"refuse,cascade,reparent" default:"refuse" doc:"What becomes of the jobs that come after it."`
+}
+
 func (s *Server) jobOperations(api huma.API) {
 	register(api, http.MethodPost, "/v1/jobs", "applyJobs", "Create or replace jobs, all of them or none.", s.applyJobs)
 	register(api, http.MethodPut, "/v1/jobs/{name}", "putJob", "Create or replace one job.", s.putJob)
@@ -55,8 +61,8 @@ func (s *Server) jobOperations(api huma.API) {
 			return bodyOf(s.Scheduler.Job(ctx, jobs.Name(in.Name)))
 		})
 	register(api, http.MethodDelete, "/v1/jobs/{name}", "deleteJob", "Delete a job; its runs are killed.",
-		func(ctx context.Context, in *JobPath) (*struct{}, error) {
-			return nil, s.Scheduler.Delete(ctx, jobs.Name(in.Name))
+		func(ctx context.Context, in *deletePath) (*struct{}, error) {
+			return nil, s.Scheduler.Delete(ctx, jobs.Name(in.Name), jobs.DeleteMode(in.Children))
 		})
 	for verb, paused := range map[string]bool{"pause": true, "resume": false} {
 		register(api, http.MethodPost, "/v1/jobs/{name}/"+verb, verb+"Job",

@@ -11,7 +11,8 @@ import (
 type Scheduler interface {
 	// Apply creates or replaces jobs, all of them or none.
 	Apply(ctx context.Context, list []jobs.Job) ([]jobs.Job, error)
-	Delete(ctx context.Context, name jobs.Name) error
+	// Delete removes a job; mode says what becomes of its children.
+	Delete(ctx context.Context, name jobs.Name, mode jobs.DeleteMode) error
 	SetPaused(ctx context.Context, name jobs.Name, paused bool) (jobs.Job, error)
 	Job(ctx context.Context, name jobs.Name) (jobs.JobView, error)
 	// Jobs gives a page of the jobs, by name, and how many there are in all.
@@ -21,6 +22,10 @@ type Scheduler interface {
 	Runs(ctx context.Context, q jobs.RunQuery) (list []jobs.RunView, total int, err error)
 	RunView(ctx context.Context, id jobs.RunID) (jobs.RunView, error)
 	KillRun(ctx context.Context, id jobs.RunID, reason string) error
+	// KillRuns cancels all live runs of a job, and says how many there were.
+	KillRuns(ctx context.Context, name jobs.Name, reason string) (int, error)
+	// MarkRun declares by hand how a run ended; a success fires its children.
+	MarkRun(ctx context.Context, id jobs.RunID, success bool) (jobs.Run, error)
 	// Log reads at most limit bytes of an attempt's log; stream is "stdout" or "stderr".
 	Log(ctx context.Context, task jobs.TaskID, stream string, offset int64, limit int) (jobs.LogChunk, error)
 	// Connections hands the addresses and credentials of a task's kind to the

@@ -61,6 +61,27 @@ func (s *Server) runOperations(api huma.API) {
 		}
 		return nil, s.Scheduler.KillRun(ctx, jobs.RunID(in.ID), reason)
 	}))
+	register(api, http.MethodPost, "/v1/jobs/{name}/kill", "killRuns", "Kill all live runs of a job.",
+		func(ctx context.Context, in *jobKill) (*body[rest.Killed], error) {
+			n, err := s.Scheduler.KillRuns(ctx, jobs.Name(in.Name), "killed by hand")
+			return bodyOf(rest.Killed{Runs: n}, err)
+		})
+	register(api, http.MethodPost, "/v1/runs/{id}/mark", "markRun", "Declare by hand how a run ended; a success fires its children.",
+		func(ctx context.Context, in *runMark) (*body[jobs.Run], error) {
+			return bodyOf(s.Scheduler.MarkRun(ctx, jobs.RunID(in.ID), in.Body.Success))
+		})
+}
+
+// jobKill asks for the end of a job's runs.
+type jobKill struct {
+	JobPath
+	Body *rest.KillBody
+}
+
+// runMark declares a run's end.
+type runMark struct {
+	RunPath
+	Body rest.MarkBody
 }
 
 func (s *Server) startRun(ctx context.Context, in *runStart) (*runStarted, error) {

@@ -21,6 +21,10 @@ type Job struct {
 
 	Schedule *Schedule `json:"schedule,omitempty"`
 	After    []Name    `json:"after,omitempty"` // parents
+	// Trigger says which ends of the parents start the job; SoftError that its
+	// own failure does not keep its children from starting.
+	Trigger   TriggerRule `json:"trigger,omitempty"`
+	SoftError bool        `json:"soft_error,omitempty"`
 
 	Overlap       Overlap         `json:"overlap,omitempty"`
 	Retry         Retry           `json:"retry,omitzero"`
@@ -65,6 +69,12 @@ type Overlap string
 // OnUnknown says what becomes of an attempt whose outcome nobody can know.
 type OnUnknown string
 
+// TriggerRule says which ends of a job's parents start it.
+type TriggerRule string
+
+// DeleteMode says what becomes of the children of a job that is deleted.
+type DeleteMode string
+
 // Isolation says whether an attempt shares the agent's warm executor.
 type Isolation string
 
@@ -82,6 +92,18 @@ const (
 	UnknownRetry OnUnknown = "retry"
 	UnknownFail  OnUnknown = "fail"
 	UnknownWait  OnUnknown = "wait"
+
+	// AllSuccess waits for the success of all parents, AllDone for their end,
+	// AnySuccess for the end of all and the success of one.
+	AllSuccess TriggerRule = "all_success"
+	AllDone    TriggerRule = "all_done"
+	AnySuccess TriggerRule = "any_success"
+
+	// DeleteRefuse leaves a job with children alone, DeleteCascade deletes
+	// them too, DeleteReparent gives them its parents, or its schedule.
+	DeleteRefuse   DeleteMode = "refuse"
+	DeleteCascade  DeleteMode = "cascade"
+	DeleteReparent DeleteMode = "reparent"
 
 	IsolationOwn    Isolation = "own"
 	IsolationShared Isolation = "shared"
@@ -165,6 +187,9 @@ const (
 // WithDefaults fills in what the user left out, by the kind's traits.
 func (j Job) WithDefaults(t Traits) Job {
 	setDefault(&j.Overlap, OverlapSkip)
+	if len(j.After) > 0 {
+		setDefault(&j.Trigger, AllSuccess)
+	}
 	setDefault(&j.Retry.Attempts, DefaultAttempts)
 	setDefault(&j.Retry.Backoff, DefaultBackoff)
 	setDefault(&j.Retry.Max, max(DefaultMaxBackoff, j.Retry.Backoff))

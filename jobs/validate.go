@@ -79,6 +79,7 @@ func (s *Schedule) Compile(job Name, firstApplied time.Time) (*schedule.Schedule
 
 func (j Job) validatePolicies(e *FieldErrors) {
 	oneOf(e, "overlap", j.Overlap, OverlapSkip, OverlapBufferOne, OverlapBufferAll, OverlapCancel, OverlapAllow)
+	oneOf(e, "trigger", j.Trigger, AllSuccess, AllDone, AnySuccess)
 	oneOf(e, "on_unknown", j.OnUnknown, UnknownRetry, UnknownFail, UnknownWait)
 	oneOf(e, "isolation", j.Isolation, IsolationOwn, IsolationShared)
 	if j.Retry.Attempts < 0 || j.Retry.Attempts > 1000 {

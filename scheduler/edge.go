@@ -191,20 +191,13 @@ func (c *Core) consume(child *job, key jobs.Key, nominal time.Time, covers jobs.
 func (c *Core) fire(child *job, key jobs.Key, nominal time.Time, covers jobs.Interval, consumed []parentRun) {
 	c.touch(stateChange{child})
 	r := jobs.Run{Key: key, Trigger: jobs.ByParents, Nominal: nominal, Interval: covers, FireChildren: true}
-	end, reason := jobs.RunState(""), ""
-	for i, p := range consumed {
-		parent := child.rec.Job.After[i]
+	for _, p := range consumed {
 		if p.Run != "" {
 			r.Parents = append(r.Parents, p.Run)
 		}
-		switch {
-		case p.State == jobs.RunSucceeded || end == jobs.RunUpstreamFailed:
-		case p.State == jobs.RunSkipped:
-			end, reason = jobs.RunSkipped, "parent "+string(parent)+" was skipped"
-		default:
-			end, reason = jobs.RunUpstreamFailed, "parent "+string(parent)+" ended "+string(p.State)
-		}
 	}
+	end, reason := c.verdict(&child.rec.Job, consumed)
+	r.Generation = c.generationAfterRefusal(child, r.Key)
 	if end == "" && child.rec.Job.Paused {
 		end, reason = jobs.RunSkipped, "the job is paused"
 	}
@@ -213,6 +206,42 @@ func (c *Core) fire(child *job, key jobs.Key, nominal time.Time, covers jobs.Int
 		return
 	}
 	c.createEnded(child, r, end, reason)
+}
+
+// verdict is what the parents' ends make of a child's run: nothing where it
+// is to be run, else its final state and why.
+func (c *Core) verdict(child *jobs.Job, consumed []parentRun) (end jobs.RunState, reason string) {
+	if child.Trigger == jobs.AllDone {
+		return "", ""
+	}
+	successes := 0
+	for i, p := range consumed {
+		parent := child.After[i]
+		switch {
+		case p.State == jobs.RunSucceeded || (p.State == jobs.RunFailed && c.jobs[parent].rec.Job.SoftError):
+			successes++
+		case end == jobs.RunUpstreamFailed:
+		case p.State == jobs.RunSkipped:
+			end, reason = jobs.RunSkipped, "parent "+string(parent)+" was skipped"
+		default:
+			end, reason = jobs.RunUpstreamFailed, "parent "+string(parent)+" ended "+string(p.State)
+		}
+	}
+	if child.Trigger == jobs.AnySuccess && successes > 0 {
+		return "", ""
+	}
+	return end, reason
+}
+
+// generationAfterRefusal is the generation of a child's run: a higher one
+// where its parents refused it before, and one of them was marked or rerun since.
+func (c *Core) generationAfterRefusal(child *job, key jobs.Key) int {
+	for g := 0; ; g++ {
+		old, ok := c.runs[jobs.NewRunID(child.name, child.state.Incarnation, key, g)]
+		if !ok || (old.rec.State != jobs.RunUpstreamFailed && old.rec.State != jobs.RunSkipped) {
+			return g
+		}
+	}
 }
 
 // createEnded records a run that is final from its beginning.

@@ -15,7 +15,10 @@ type (
 	// ApplyJobs creates or replaces jobs, all or none; the answer is []jobs.Job.
 	ApplyJobs struct{ Jobs []jobs.Job }
 	// DeleteJob removes a job; its live runs are cancelled.
-	DeleteJob struct{ Name jobs.Name }
+	DeleteJob struct {
+		Name jobs.Name
+		Mode jobs.DeleteMode
+	}
 	// PauseJob pauses or resumes a job; the answer is a jobs.Job.
 	PauseJob struct {
 		Name   jobs.Name
@@ -28,6 +31,16 @@ type (
 		ID     jobs.RunID
 		Reason string
 	}
+	// KillRuns cancels all live runs of a job; the answer is how many.
+	KillRuns struct {
+		Job    jobs.Name
+		Reason string
+	}
+	// MarkRun declares a run's end by hand; the answer is a jobs.Run.
+	MarkRun struct {
+		ID      jobs.RunID
+		Success bool
+	}
 )
 
 func (c *Core) onRequest(r Request) {
@@ -37,13 +50,17 @@ func (c *Core) onRequest(r Request) {
 	case ApplyJobs:
 		value, err = c.applyJobs(do.Jobs)
 	case DeleteJob:
-		err = c.deleteJob(do.Name)
+		err = c.deleteJob(do.Name, do.Mode)
 	case PauseJob:
 		value, err = c.pauseJob(do.Name, do.Paused)
 	case StartRun:
 		value, err = c.startRun(do.RunRequest)
 	case KillRun:
 		err = c.killRun(do.ID, do.Reason)
+	case KillRuns:
+		value, err = c.killRuns(do.Job, do.Reason)
+	case MarkRun:
+		value, err = c.markRun(do.ID, do.Success)
 	default:
 		err = fmt.Errorf("unknown request %T", r.Do)
 	}
@@ -206,15 +223,27 @@ func (c *Core) find(op string, name jobs.Name) (*job, error) {
 	return j, nil
 }
 
-func (c *Core) deleteJob(name jobs.Name) error {
+// deleteJob removes a job, once its children are dealt with as mode says.
+func (c *Core) deleteJob(name jobs.Name, mode jobs.DeleteMode) error {
 	j, err := c.find("delete", name)
 	if err != nil {
 		return err
 	}
-	if kids := c.graph.Children(name); len(kids) > 0 {
-		return &jobs.Error{
-			Code: jobs.Conflict, Op: "delete", Subject: "job " + string(name),
-			Message: fmt.Sprintf("%v come after it", kids), Hint: "delete them first, or give them other parents",
+	for _, child := range slices.Clone(c.graph.Children(name)) {
+		switch mode {
+		case jobs.DeleteCascade:
+			err = c.deleteJob(child, mode)
+		case jobs.DeleteReparent:
+			c.reparent(c.jobs[child], &j.rec.Job)
+		default:
+			err = &jobs.Error{
+				Code: jobs.Conflict, Op: "delete", Subject: "job " + string(name),
+				Message: fmt.Sprintf("%v come after it", c.graph.Children(name)),
+				Hint:    "delete them too with --cascade, or give them its own parents or schedule with --reparent",
+			}
+		}
+		if err != nil {
+			return err
 		}
 	}
 	c.graph.Remove(name)
@@ -231,6 +260,31 @@ func (c *Core) deleteJob(name jobs.Name) error {
 	c.touch(stateChange{j})
 	c.notify(jobs.Notice{Type: "job", Job: name, State: "deleted"})
 	return nil
+}
+
+// reparent gives a child the parents of a job that goes, or its schedule
+// where that leaves it without a parent.
+func (c *Core) reparent(child *job, gone *jobs.Job) {
+	n := child.rec.Job
+	var parents []jobs.Name
+	for _, p := range n.After {
+		if p != gone.Name {
+			parents = append(parents, p)
+			continue
+		}
+		for _, grand := range gone.After {
+			if !slices.Contains(n.After, grand) && !slices.Contains(parents, grand) {
+				parents = append(parents, grand)
+			}
+		}
+	}
+	n.After = parents
+	if len(parents) == 0 {
+		n.Schedule, n.Trigger = gone.Schedule, ""
+	}
+	c.graph.Put(n)
+	c.applyJob(n, child.traits)
+	c.seal()
 }
 
 func (c *Core) pauseJob(name jobs.Name, paused bool) (jobs.Job, error) {
@@ -305,10 +359,56 @@ func (c *Core) startRun(r jobs.RunRequest) (jobs.Run, error) {
 	return x.view(), nil
 }
 
+func (c *Core) killRuns(name jobs.Name, reason string) (int, error) {
+	j, err := c.find("kill", name)
+	if err != nil {
+		return 0, err
+	}
+	live := slices.Clone(j.live)
+	for _, x := range live {
+		c.cancel(x, jobs.RunCancelled, reason)
+	}
+	return len(live), nil
+}
+
+// markRun declares how a run ended. It changes the run only: what its
+// attempts did stays as it was. A success fires its children.
+func (c *Core) markRun(id jobs.RunID, success bool) (jobs.Run, error) {
+	x, ok := c.runs[id]
+	if !ok {
+		return jobs.Run{}, noRun("mark", id)
+	}
+	state, reason := jobs.RunFailed, "marked failed by hand"
+	if success {
+		state, reason = jobs.RunSucceeded, "marked successful by hand"
+		x.rec.FireChildren = true
+	}
+	switch {
+	case x.rec.State == state:
+	case !x.rec.State.Final():
+		c.cancel(x, state, reason)
+	default:
+		x.rec.State, x.rec.Reason = state, reason
+		c.count(x.job, state)
+		c.touch(x)
+		c.touch(stateChange{x.job})
+		c.noticeRun(x)
+		c.tellChildren(x)
+	}
+	return x.view(), nil
+}
+
+func noRun(op string, id jobs.RunID) error {
+	return &jobs.Error{
+		Code: jobs.NotFound, Op: op, Subject: "run " + string(id), Message: "there is no such run, or history has forgotten it",
+		Hint: "tidemill run list shows them",
+	}
+}
+
 func (c *Core) killRun(id jobs.RunID, reason string) error {
 	x, ok := c.runs[id]
 	if !ok {
-		return &jobs.Error{Code: jobs.NotFound, Op: "kill", Subject: "run " + string(id), Message: "there is no such run", Hint: "tidemill run list shows them"}
+		return noRun("kill", id)
 	}
 	if x.rec.State.Final() {
 		return &jobs.Error{Code: jobs.Conflict, Op: "kill", Subject: "run " + string(id), Message: "it is over: " + string(x.rec.State)}

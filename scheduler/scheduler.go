@@ -134,9 +134,9 @@ func (s *Scheduler) Apply(ctx context.Context, list []jobs.Job) ([]jobs.Job, err
 	return request[[]jobs.Job](ctx, s, ApplyJobs{Jobs: list})
 }
 
-// Delete removes a job.
-func (s *Scheduler) Delete(ctx context.Context, name jobs.Name) error {
-	_, err := request[any](ctx, s, DeleteJob{Name: name})
+// Delete removes a job; mode says what becomes of its children.
+func (s *Scheduler) Delete(ctx context.Context, name jobs.Name, mode jobs.DeleteMode) error {
+	_, err := request[any](ctx, s, DeleteJob{Name: name, Mode: mode})
 	return err
 }
 
@@ -154,6 +154,16 @@ func (s *Scheduler) StartRun(ctx context.Context, r jobs.RunRequest) (jobs.Run, 
 func (s *Scheduler) KillRun(ctx context.Context, id jobs.RunID, reason string) error {
 	_, err := request[any](ctx, s, KillRun{ID: id, Reason: reason})
 	return err
+}
+
+// KillRuns cancels all live runs of a job, and says how many there were.
+func (s *Scheduler) KillRuns(ctx context.Context, name jobs.Name, reason string) (int, error) {
+	return request[int](ctx, s, KillRuns{Job: name, Reason: reason})
+}
+
+// MarkRun declares by hand how a run ended; a success fires its children.
+func (s *Scheduler) MarkRun(ctx context.Context, id jobs.RunID, success bool) (jobs.Run, error) {
+	return request[jobs.Run](ctx, s, MarkRun{ID: id, Success: success})
 }
 
 // Job shows one job.

@@ -219,10 +219,7 @@ func (c *Core) runSummary(x *run) jobs.RunView {
 func (c *Core) RunView(id jobs.RunID) (jobs.RunView, error) {
 	x, ok := c.runs[id]
 	if !ok {
-		return jobs.RunView{}, &jobs.Error{
-			Code: jobs.NotFound, Op: "show", Subject: "run " + string(id), Message: "there is no such run, or history has forgotten it",
-			Hint: "tidemill run list shows them",
-		}
+		return jobs.RunView{}, noRun("show", id)
 	}
 	v := c.runSummary(x)
 	for _, t := range x.attempts() {

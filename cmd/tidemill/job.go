@@ -262,7 +262,11 @@ func (n names) each(g *globals, out console, done string, do func(*client.Client
 type (
 	jobPause  struct{ names }
 	jobResume struct{ names }
-	jobDelete struct{ names }
+	jobDelete struct {
+		names
+		Cascade  bool `xor:"children" help:"Delete the jobs that come after them too."`
+		Reparent bool `xor:"children" help:"Give the jobs that come after them their own parents, or their schedule."`
+	}
 )
 
 // Run pauses the jobs.
@@ -283,5 +287,12 @@ func (c *jobResume) Run(ctx context.Context, g *globals, out console) error {
 
 // Run deletes the jobs.
 func (c *jobDelete) Run(ctx context.Context, g *globals, out console) error {
-	return c.each(g, out, "deleted", func(api *client.Client, name jobs.Name) error { return api.Delete(ctx, name) })
+	mode := jobs.DeleteRefuse
+	switch {
+	case c.Cascade:
+		mode = jobs.DeleteCascade
+	case c.Reparent:
+		mode = jobs.DeleteReparent
+	}
+	return c.each(g, out, "deleted", func(api *client.Client, name jobs.Name) error { return api.Delete(ctx, name, mode) })
 }

@@ -18,6 +18,7 @@ type runCmd struct {
 	Show runShow `cmd:"" help:"Show a run: where its tasks are and why, and why the rest waits."`
 	Logs runLogs `cmd:"" help:"Print what a run's tasks, or one task, wrote."`
 	Kill runKill `cmd:"" help:"Kill runs."`
+	Mark runMark `cmd:"" help:"Declare by hand how a run ended."`
 }
 
 type runList struct {
@@ -216,6 +217,26 @@ func printLog(ctx context.Context, api *client.Client, task jobs.TaskID, stream 
 			return nil
 		}
 	}
+}
+
+type runMark struct {
+	ID    string `arg:"" help:"The run's id."`
+	State string `arg:"" enum:"success,failure" help:"success (its children start) or failure."`
+}
+
+// Run marks the run.
+func (c *runMark) Run(ctx context.Context, g *globals, out console) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	run, err := api.MarkRun(ctx, jobs.RunID(c.ID), c.State == "success")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out.Err, "%s is %s\n", run.ID, run.State)
+	return nil
 }
 
 type runKill struct {

@@ -70,9 +70,24 @@ func (c *Client) Apply(ctx context.Context, list []jobs.Job) ([]jobs.Job, error)
 	return out.Jobs, err
 }
 
-// Delete removes a job.
-func (c *Client) Delete(ctx context.Context, name jobs.Name) error {
-	return c.call(ctx, http.MethodDelete, c.at("v1", "jobs", string(name)), nil, nil)
+// Delete removes a job; mode says what becomes of its children.
+func (c *Client) Delete(ctx context.Context, name jobs.Name, mode jobs.DeleteMode) error {
+	u := c.at("v1", "jobs", string(name))
+	u.RawQuery = url.Values{"children": {string(mode)}}.Encode()
+	return c.call(ctx, http.MethodDelete, u, nil, nil)
+}
+
+// KillRuns cancels all live runs of a job, and says how many there were.
+func (c *Client) KillRuns(ctx context.Context, name jobs.Name, reason string) (int, error) {
+	var out rest.Killed
+	err := c.call(ctx, http.MethodPost, c.at("v1", "jobs", string(name), "kill"), rest.KillBody{Reason: reason}, &out)
+	return out.Runs, err
+}
+
+// MarkRun declares by hand how a run ended; a success fires its children.
+func (c *Client) MarkRun(ctx context.Context, id jobs.RunID, success bool) (run jobs.Run, err error) {
+	err = c.call(ctx, http.MethodPost, c.at("v1", "runs", string(id), "mark"), rest.MarkBody{Success: success}, &run)
+	return run, err
 }
 
 // SetPaused pauses or resumes a job.

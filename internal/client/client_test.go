@@ -118,10 +118,10 @@ func TestChanges(t *testing.T) {
 	if code, _ := jobs.CodeOf(c.KillRun(ctx, "a.1.r-1.0", "")); code != jobs.Conflict {
 		t.Errorf("killed twice: %q, want conflict", code)
 	}
-	if err := c.Delete(ctx, "a"); err != nil {
+	if err := c.Delete(ctx, "a", jobs.DeleteRefuse); err != nil {
 		t.Error(err)
 	}
-	if code, _ := jobs.CodeOf(c.Delete(ctx, "a")); code != jobs.NotFound {
+	if code, _ := jobs.CodeOf(c.Delete(ctx, "a", jobs.DeleteRefuse)); code != jobs.NotFound {
 		t.Errorf("deleted twice: %q, want not_found", code)
 	}
 }

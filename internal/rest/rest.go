@@ -78,6 +78,16 @@ type KillBody struct {
 	Reason string `json:"reason,omitempty" maxLength:"500"`
 }
 
+// Killed says how many runs were killed.
+type Killed struct {
+	Runs int `json:"runs"`
+}
+
+// MarkBody says how a run is declared to have ended.
+type MarkBody struct {
+	Success bool `json:"success"`
+}
+
 // Problem is the body of every answer that is an error.
 type Problem struct {
 	Type      string            `json:"type,omitempty" doc:"about:blank where absent."`
