@@ -84,8 +84,30 @@ func (f *Files) Open(_ context.Context, key, etag string, offset int64) (io.Read
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return file, nil
+	return &unchanged{file, key, etag}, nil
 }
+
+// unchanged reads a file as long as it has its ETag. A file that is written
+// to in place would else be read half old, half new.
+type unchanged struct {
+	file      *os.File
+	key, etag string
+}
+
+func (u *unchanged) Read(p []byte) (int, error) {
+	n, err := u.file.Read(p)
+	if u.etag == "" {
+		return n, err
+	}
+	if info, statErr := u.file.Stat(); statErr != nil {
+		return 0, statErr
+	} else if object(u.key, info).ETag != u.etag {
+		return 0, fmt.Errorf("read %s: %w", u.file.Name(), ErrChanged)
+	}
+	return n, err
+}
+
+func (u *unchanged) Close() error { return u.file.Close() }
 
 // Stat implements Store.
 func (f *Files) Stat(_ context.Context, key string) (Object, map[string]string, error) {

@@ -38,7 +38,7 @@ func (Kind) Check(doc json.RawMessage) (jobs.Traits, error) {
 	// Events are written at their own times, so any attempt may be repeated.
 	t := jobs.Traits{Planned: true, Idempotent: true, Isolation: jobs.IsolationShared, Near: jobs.NearCassandra,
 		Connections: []string{s.Cassandra}, Keyspaces: []string{s.Keyspace}}
-	if s.S3 != s.Cassandra {
+	if s.usesS3() && s.S3 != s.Cassandra {
 		t.Connections = append(t.Connections, s.S3)
 	}
 	if s.OverDeletes { // only then does a version matter

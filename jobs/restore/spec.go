@@ -145,4 +145,8 @@ func overlaps(pattern, folder s3.Location) bool {
 	return true
 }
 
+func (s Spec) usesS3() bool {
+	return strings.HasPrefix(s.From, "s3:") || strings.HasPrefix(s.Quarantine, "s3:")
+}
+
 func (s Spec) rules() event.Rules { return event.Rules{Types: s.Types} }

@@ -3,6 +3,7 @@ package restore
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,7 +127,11 @@ func (r *restoring) read(ctx context.Context, f *file, o s3.Object) (err error) 
 		return src.err
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case fault != nil && !errors.Is(fault, io.EOF):
+	}
+	if now, _, err := r.from.Stat(ctx, f.key); err != nil || now.ETag != f.etag {
+		return cmp.Or(err, s3.ErrChanged) // what is there now is another file
+	}
+	if fault != nil && !errors.Is(fault, io.EOF) {
 		// Only what the object holds is left to be at fault.
 		f.note = r.breakOff(&b, max(b.last, f.lines)+1, fault)
 	}

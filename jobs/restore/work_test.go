@@ -430,6 +430,19 @@ func (e *environment) testChanged(t *testing.T) {
 	j.want(plan, 3, "good 200, bad 0, shadowed 0, objects 1, partial false") // it was done already
 	j.want(j.plan(), 4, "good 100, bad 0, shadowed 0, objects 1, partial false")
 	e.wantRows(t, events)
+
+	events = newEvents(4000)
+	lines := linesOf(events)
+	j = e.job(t, "batch", 1000)
+	j.write("a.gz", []byte(strings.Join(lines[:3000], "\n")))
+	var once sync.Once
+	values, err := j.work(t.Context(), j.plan(), 1, func(jobs.Progress) {
+		once.Do(func() { j.write("a.gz", []byte(strings.Join(lines[1000:], "\n"))) })
+	})
+	if err != nil || values["objects"] != "1" || values["partial"] != "false" {
+		t.Errorf("%v, %v", values, err)
+	}
+	e.wantRows(t, events)
 }
 
 // testDeletes: what somebody deleted stays deleted, unless the job says
