@@ -103,14 +103,15 @@ type Core struct {
 	agents      map[string]*agent
 	schedulers  []string
 
-	timers    timerHeap
-	timerSeq  int64
-	dirty     []record
-	dirtySet  map[string]bool
-	discarded Group
-	notices   int64
-	launches  int64
-	problems  map[string]string
+	timers                           timerHeap
+	askAlarm, idleAlarm, reviveAlarm alarm
+	timerSeq                         int64
+	dirty                            []record
+	dirtySet                         map[string]bool
+	discarded                        Group
+	notices                          int64
+	launches                         int64
+	problems                         map[string]string
 
 	fx Effects
 }
@@ -222,6 +223,24 @@ func (c *Core) notify(n jobs.Notice) {
 }
 
 func (c *Core) call(call Call) { c.fx.Calls = append(c.fx.Calls, call) }
+
+// alarm is a timer of which there is one at most: set again, it goes off at
+// the sooner of both times.
+type alarm struct{ at time.Time }
+
+// set arranges for do to be called at t, unless it will be sooner anyway.
+func (a *alarm) set(c *Core, t time.Time, do func()) {
+	if !a.at.IsZero() && !t.Before(a.at) {
+		return
+	}
+	a.at = t
+	c.at(t, func() {
+		if a.at.Equal(t) {
+			a.at = time.Time{}
+			do()
+		}
+	})
+}
 
 // at arranges for do to be called in the first step at or after t. do checks
 // for itself whether there is still something to do.

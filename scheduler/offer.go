@@ -74,7 +74,7 @@ func (c *Core) match() {
 		c.ready[i].refusals = refusals
 	}
 	if !res.Widens.IsZero() {
-		c.at(res.Widens, func() { c.wantRevive = true })
+		c.reviveAlarm.set(c, res.Widens, func() { c.wantRevive = true })
 	}
 	c.dropStale()
 	c.decline(offers, used, res.Widens)
@@ -302,12 +302,12 @@ func (c *Core) reviveOrSuppress() {
 	if len(c.ready) > 0 && c.wantRevive {
 		if wait := c.lastRevive.Add(reviveGap).Sub(c.now); wait > 0 {
 			c.wantRevive = false
-			c.at(c.now.Add(wait), func() { c.wantRevive = true })
+			c.reviveAlarm.set(c, c.now.Add(wait), func() { c.wantRevive = true })
 			return
 		}
 		c.fx.Free = append(c.fx.Free, Revive{})
 		c.suppressed, c.lastRevive, c.wantRevive = false, c.now, false
-		c.at(c.now.Add(idleBefore), c.suppressIdle)
+		c.idleAlarm.set(c, c.now.Add(idleBefore), c.suppressIdle)
 	}
 }
 
@@ -316,7 +316,7 @@ func (c *Core) suppressIdle() {
 	switch {
 	case c.stream == 0 || c.suppressed:
 	case len(c.ready) > 0 || c.now.Sub(c.lastRevive) < idleBefore:
-		c.at(c.now.Add(idleBefore), c.suppressIdle)
+		c.idleAlarm.set(c, c.now.Add(idleBefore), c.suppressIdle)
 	default:
 		c.suppressed = true
 		c.fx.Free = append(c.fx.Free, Suppress{})

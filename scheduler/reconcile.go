@@ -120,7 +120,7 @@ func (c *Core) onSubscribed(e Subscribed) {
 		c.touch(&c.meta)
 	}
 	c.wantRevive = len(c.ready) > 0
-	c.at(c.now.Add(idleBefore), c.suppressIdle)
+	c.idleAlarm.set(c, c.now.Add(idleBefore), c.suppressIdle)
 	for _, t := range c.orderedTasks() {
 		if t.rec.Kill != "" && t.live() {
 			c.sendKill(t)
@@ -161,7 +161,7 @@ func (c *Core) askAll() {
 // ask has one task's state told, after the back-off of its earlier asking.
 func (c *Core) ask(t *task) {
 	t.asked = true
-	c.at(t.askAt, c.askPending)
+	c.askAlarm.set(c, t.askAt, c.askPending)
 }
 
 // askPending sends what is to be asked for now, and comes back for the rest
@@ -188,13 +188,8 @@ func (c *Core) askPending() {
 	for chunk := range slices.Chunk(refs, reconcileBatch) {
 		c.call(Reconcile{Tasks: chunk})
 	}
-	if len(refs) > 0 {
-		stream := c.stream
-		c.at(next, func() {
-			if c.stream == stream {
-				c.askPending()
-			}
-		})
+	if !next.IsZero() {
+		c.askAlarm.set(c, next, c.askPending)
 	}
 }
 

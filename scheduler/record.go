@@ -201,7 +201,9 @@ func (c *Core) loadJobs(records []Record, held map[jobs.Name]string) {
 		if err := c.compile(j); err != nil {
 			held[name] = fmt.Sprintf("record %s: %v", r.Key, err)
 		}
-		c.graph.Put(j.rec.Job)
+		if j.declared() {
+			c.graph.Put(j.rec.Job)
+		}
 	}
 }
 

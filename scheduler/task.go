@@ -37,6 +37,7 @@ type task struct {
 	asked    bool   // its state was asked for and not told yet
 	askAt    time.Time
 	asks     int
+	killing  alarm
 	seeks    int // of its outcome file
 	progress *jobs.Progress
 }
@@ -245,7 +246,7 @@ func (c *Core) sendKill(t *task) {
 	if c.stream != 0 {
 		c.call(Kill{Task: t.rec.ID, Agent: t.rec.Agent, Grace: t.run.killGrace()})
 	}
-	c.at(c.now.Add(c.cfg.KillAgain), func() { c.sendKill(t) })
+	t.killing.set(c, c.now.Add(c.cfg.KillAgain), func() { c.sendKill(t) })
 }
 
 func (x *run) killGrace() time.Duration {
