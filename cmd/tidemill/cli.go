@@ -29,6 +29,8 @@ type commandLine struct {
 	Stack     stackCmd     `cmd:"" help:"Start real ZooKeeper, Kafka, Cassandra and S3 servers on this machine."`
 	Schema    schemaCmd    `cmd:"" help:"Make the keyspace, tables, topics and bucket that the data kinds need."`
 	Events    eventsCmd    `cmd:"" help:"Make and send events whose truth is known."`
+	Report    reportCmd    `cmd:"" help:"Show the views and clicks of campaigns, by month and day."`
+	Data      dataCmd      `cmd:"" help:"Remove a keyspace's rows."`
 	Mesos     mesosCmd     `cmd:"" help:"Run the local Mesos: a master and agents, each a process of its own."`
 	Executor  executorCmd  `cmd:"" help:"Run tasks; Mesos agents start this." hidden:""`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
@@ -91,16 +93,16 @@ func run(ctx context.Context, args []string, c console) int {
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil {
-		return report(c, err)
+		return conclude(c, err)
 	}
 	parsed, err := parser.Parse(args)
 	if exited >= 0 { // --help
 		return exited
 	}
 	if err != nil {
-		return report(c, &exitError{Code: exitUsage, Err: fmt.Errorf("%w; see %q", err, "tidemill --help")})
+		return conclude(c, &exitError{Code: exitUsage, Err: fmt.Errorf("%w; see %q", err, "tidemill --help")})
 	}
-	return report(c, parsed.Run(&cli.globals, c, cli.logger(c.Err)))
+	return conclude(c, parsed.Run(&cli.globals, c, cli.logger(c.Err)))
 }
 
 func (g *globals) logger(w io.Writer) zerolog.Logger {
@@ -114,8 +116,8 @@ func (g *globals) logger(w io.Writer) zerolog.Logger {
 	return zerolog.New(w).Level(level).With().Timestamp().Logger()
 }
 
-// report prints what went wrong and gives its exit code.
-func report(c console, err error) int {
+// conclude prints what went wrong and gives its exit code.
+func conclude(c console, err error) int {
 	if err == nil {
 		return exitOK
 	}

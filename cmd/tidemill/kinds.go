@@ -6,7 +6,9 @@ import (
 	"tidemill/jobs/command"
 	"tidemill/jobs/ingest"
 	"tidemill/jobs/noop"
+	"tidemill/jobs/report"
 	"tidemill/jobs/restore"
+	"tidemill/jobs/rollup"
 )
 
 // kinds lists every kind of job that this program knows.
@@ -16,6 +18,8 @@ func kinds() (*jobs.Registry, error) {
 		command.New(),
 		ingest.Kind{},
 		noop.Kind{},
+		report.Kind{},
 		restore.Kind{},
+		rollup.Kind{},
 	)
 }

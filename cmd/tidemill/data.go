@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tidemill/internal/cassandra"
+	"tidemill/internal/client"
+	"tidemill/jobs"
+)
+
+type dataCmd struct {
+	Truncate dataTruncate `cmd:"" help:"Remove all rows of a keyspace, while no run is at work on it."`
+}
+
+type dataTruncate struct {
+	Yes         bool `help:"Do it: nothing brings the rows back but an archive."`
+	NoScheduler bool `name:"no-scheduler" help:"Ask no scheduler whether runs are at work: there is none."`
+	cassandraFlags
+}
+
+const (
+	truncateWait = 5 * time.Minute
+	// runsPerPage and shownRuns bound what is asked for, and what is said.
+	runsPerPage = 1000
+	shownRuns   = 5
+)
+
+// Run refuses while any live run names the keyspace; an answer that cannot be
+// had is a refusal too.
+func (c *dataTruncate) Run(ctx context.Context, g *globals, out console, log zerolog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, truncateWait)
+	defer cancel()
+	conn, err := c.connection()
+	if err != nil {
+		return err
+	}
+	if !c.Yes {
+		return &exitError{Code: exitUsage, Err: fmt.Errorf("this removes every row of keyspace %s on %s; say --yes to do it",
+			c.Keyspace, strings.Join(conn.Hosts, ","))}
+	}
+	if !c.NoScheduler {
+		if err := c.refuseLive(ctx, g); err != nil {
+			return err
+		}
+	}
+	if err := cassandra.Truncate(ctx, conn, c.Keyspace, log); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out.Err, "All tables of keyspace %s are empty.\n", c.Keyspace)
+	return err
+}
+
+func (c *dataTruncate) refuseLive(ctx context.Context, g *globals) error {
+	api, err := g.client()
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	live, err := liveOn(ctx, api, c.Keyspace)
+	if err != nil || len(live) == 0 {
+		return err
+	}
+	shown := strings.Join(live[:min(len(live), shownRuns)], ", ")
+	return &jobs.Error{
+		Code: jobs.Conflict, Op: "truncate", Subject: "keyspace " + c.Keyspace,
+		Message: fmt.Sprintf("%d live %s at work on it: %s", len(live), plural(len(live), "run"), shown),
+		Hint:    "pause their jobs and kill them: tidemill job pause, tidemill run kill",
+	}
+}
+
+// liveOn names the live runs that work on a keyspace, and those of which
+// nobody here can tell.
+func liveOn(ctx context.Context, api *client.Client, keyspace string) ([]string, error) {
+	known, err := kinds()
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for offset := 0; ; offset += runsPerPage {
+		page, total, err := api.Runs(ctx, jobs.RunQuery{Live: true, Limit: runsPerPage, Offset: offset})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range page {
+			if worksOn(known, r.Pinned, keyspace) {
+				found = append(found, string(r.ID))
+			}
+		}
+		if len(page) == 0 || offset+len(page) >= total {
+			return found, nil
+		}
+	}
+}
+
+func worksOn(known *jobs.Registry, j *jobs.Job, keyspace string) bool {
+	if j == nil {
+		return true
+	}
+	kind, ok := known.Get(j.Kind)
+	if !ok {
+		return true
+	}
+	traits, err := kind.Check(j.Spec)
+	return err != nil || slices.Contains(traits.Keyspaces, keyspace)
+}
