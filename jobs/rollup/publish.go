@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gocql/gocql"
@@ -15,9 +16,13 @@ import (
 	"tidemill/jobs/event"
 )
 
-// maxAge is how old a plan may be when it is published: its marks and partial
-// counts go by themselves a week after they were written.
-const maxAge = 6 * 24 * time.Hour
+const (
+	// maxAge is how old a plan may be when it is published: its marks and
+	// partial counts go by themselves a week after they were written.
+	maxAge = 6 * 24 * time.Hour
+	// publishers is how many shards an attempt publishes at once.
+	publishers = 4
+)
 
 // publish writes the totals of shards of campaigns. Each shard goes through
 // the same steps, each acknowledged before the next: rows, reports' marks,
@@ -31,16 +36,16 @@ func (w *work) publish(ctx context.Context, shards []int) (jobs.Result, error) {
 			Message: fmt.Sprintf("its counts are %s old and begin to expire", age.Round(time.Hour)), Hint: "start a new run: no mark is lost",
 		})
 	}
-	rows := 0
-	for i, shard := range shards {
+	var rows, done atomic.Int64
+	err := cassandra.Each(ctx, shards, publishers, func(ctx context.Context, shard int) error {
 		n, err := w.publishShard(ctx, shard)
-		if err != nil {
-			return jobs.Result{}, err
-		}
-		rows += n
-		w.runtime.Progress(jobs.Progress{Done: int64(rows), Unit: "rows", Note: fmt.Sprintf("shard %d of %d", i+1, len(shards))})
+		w.runtime.Progress(jobs.Progress{Done: rows.Add(int64(n)), Unit: "rows", Note: fmt.Sprintf("shard %d of %d", done.Add(1), len(shards))})
+		return err
+	})
+	if err != nil {
+		return jobs.Result{}, err
 	}
-	values := map[string]string{"rows": strconv.Itoa(rows)}
+	values := map[string]string{"rows": strconv.FormatInt(rows.Load(), 10)}
 	if w.shared.More {
 		values["more"] = "marks were left for the next run"
 	}
@@ -61,6 +66,9 @@ func (w *work) publishShard(ctx context.Context, shard int) (int, error) {
 	}
 	for _, m := range marks { // where nothing is left, 0 is the total
 		totals[m.DayCampaign] = totals[m.DayCampaign]
+	}
+	if len(totals) == 0 {
+		return 0, nil
 	}
 	steps := []func() error{
 		func() error { return w.writeTotals(ctx, totals) },
