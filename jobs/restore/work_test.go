@@ -78,14 +78,14 @@ func (d desk) Progress(p jobs.Progress) {
 // job is a restore of local files in a folder of one test's own.
 type job struct {
 	*environment
-	t    *testing.T
+	t    testing.TB
 	name jobs.Name
 	dir  string
 	spec map[string]any
 	runs *int // begun
 }
 
-func (e *environment) job(t *testing.T, more ...any) job {
+func (e *environment) job(t testing.TB, more ...any) job {
 	t.Helper()
 	j := job{environment: e, t: t, dir: t.TempDir(), runs: new(int),
 		name: jobs.Name(fmt.Sprintf("restore-%016x", rand.Uint64()))}
