@@ -32,6 +32,7 @@ type commandLine struct {
 	Report    reportCmd    `cmd:"" help:"Show the views and clicks of campaigns, by month and day."`
 	Data      dataCmd      `cmd:"" help:"Remove a keyspace's rows."`
 	Mesos     mesosCmd     `cmd:"" help:"Run the local Mesos: a master and agents, each a process of its own."`
+	Demo      demoCmd      `cmd:"" help:"Run the whole way of the data on real servers, and check every total."`
 	Executor  executorCmd  `cmd:"" help:"Run tasks; Mesos agents start this." hidden:""`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
@@ -41,7 +42,7 @@ type globals struct {
 	API       string `help:"Address of the scheduler's API." default:"http://127.0.0.1:8470" env:"TIDEMILL_API" placeholder:"URL"`
 	Output    string `short:"o" help:"How to print results: table, json or yaml." enum:"table,json,yaml" default:"table"`
 	TokenFile string `help:"File that holds the API's bearer token." type:"path" env:"TIDEMILL_TOKEN_FILE" placeholder:"FILE"`
-	LogLevel  string `help:"Least level to log: debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"TIDEMILL_LOG_LEVEL"`
+	LogLevel  string `help:"Least level to log: debug, info, warn or error (default: info, or warn for local on a terminal)." enum:",debug,info,warn,error" default:"" env:"TIDEMILL_LOG_LEVEL"`
 	LogFormat string `help:"How to log: console or json." enum:"console,json" default:"console" env:"TIDEMILL_LOG_FORMAT"`
 }
 
@@ -105,15 +106,13 @@ func run(ctx context.Context, args []string, c console) int {
 	return conclude(c, parsed.Run(&cli.globals, c, cli.logger(c.Err)))
 }
 
+// logger logs to w at the level that was asked for.
 func (g *globals) logger(w io.Writer) zerolog.Logger {
-	if g.LogFormat == "console" {
-		w = zerolog.ConsoleWriter{Out: w, TimeFormat: "15:04:05.000", NoColor: os.Getenv("NO_COLOR") != ""}
-	}
 	level, err := zerolog.ParseLevel(g.LogLevel)
-	if err != nil { // kong checked it
+	if err != nil || g.LogLevel == "" { // kong checked it
 		level = zerolog.InfoLevel
 	}
-	return zerolog.New(w).Level(level).With().Timestamp().Logger()
+	return newLogger(w, g.LogFormat, level)
 }
 
 // conclude prints what went wrong and gives its exit code.

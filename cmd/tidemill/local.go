@@ -55,6 +55,9 @@ func (cmd localCmd) Run(ctx context.Context, g *globals, c console, log zerolog.
 	if err != nil {
 		return err
 	}
+	if g.LogLevel == "" && isTerminal(c.Err) { // a person reads the greeting, and what is wrong
+		log = log.Level(zerolog.WarnLevel)
+	}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	if err := lifeline.Watch(end); err != nil && !errors.Is(err, lifeline.ErrNotHandedOn) {
@@ -66,7 +69,11 @@ func (cmd localCmd) Run(ctx context.Context, g *globals, c console, log zerolog.
 		if err != nil {
 			return err
 		}
-		defer servers.Stop()
+		defer func() {
+			if err := servers.Stop(); err != nil {
+				log.Error().Err(err).Msg("the servers did not end as they should")
+			}
+		}()
 	}
 	o, err := flags.Options(g.TokenFile)
 	if err != nil {

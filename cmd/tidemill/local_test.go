@@ -1,0 +1,237 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tidemill/internal/client"
+	"tidemill/internal/lifeline"
+	"tidemill/jobs"
+)
+
+// quickStart is what the README promises: two jobs have run this soon after the start.
+const quickStart = 10 * time.Second
+
+// localProcess is the built binary, as a person starts it.
+type localProcess struct {
+	*client.Client
+	cmd      *exec.Cmd
+	greeting string
+	errs     *bytes.Buffer
+	told     sync.WaitGroup
+}
+
+// buildProgram builds the binary as `make build` does.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds and starts the program")
+	}
+	path := filepath.Join(t.TempDir(), "tidemill")
+	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the program: %v\n%s", err, out)
+	}
+	return path
+}
+
+// startLocal starts `tidemill local` and waits for its greeting.
+func startLocal(t *testing.T, program, dir string) *localProcess {
+	t.Helper()
+	p := &localProcess{cmd: exec.Command(program, "local", "--dir", dir, "--listen", "127.0.0.1:0"), errs: &bytes.Buffer{}}
+	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "TIDEMILL_") })
+	p.cmd.Stderr = p.errs
+	line, err := lifeline.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = line.Close() })
+	out, err := p.cmd.StdoutPipe()
+	if err := errors.Join(err, line.Attach(p.cmd), p.cmd.Start()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if p.cmd.ProcessState == nil {
+			_ = p.cmd.Process.Kill()
+			_ = p.cmd.Wait()
+		}
+	})
+	if p.greeting, err = readGreeting(out); err != nil {
+		t.Fatalf("no greeting: %v, %v; it said:\n%s", err, p.cmd.Wait(), p.errs)
+	}
+	p.told.Go(func() { _, _ = io.Copy(io.Discard, out) })
+	url := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(p.greeting)
+	if p.Client, err = client.New(url, ""); err != nil {
+		t.Fatalf("%v in the greeting:\n%s", err, p.greeting)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// readGreeting reads up to the line on how to end it.
+func readGreeting(out io.Reader) (string, error) {
+	var greeting strings.Builder
+	buffer := make([]byte, 4096)
+	for !strings.Contains(greeting.String(), "Ctrl-C") {
+		n, err := out.Read(buffer)
+		greeting.Write(buffer[:n])
+		if err != nil {
+			return greeting.String(), err
+		}
+	}
+	return greeting.String(), nil
+}
+
+// interrupt is Ctrl-C; it wants a clean end.
+func (p *localProcess) interrupt(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	p.told.Wait()
+	if err := p.cmd.Wait(); err != nil {
+		t.Fatalf("after Ctrl-C: %v; it said:\n%s", err, p.errs)
+	}
+}
+
+// awaitRuns waits until every one of the jobs has a run that succeeded.
+func (p *localProcess) awaitRuns(t *testing.T, names ...jobs.Name) map[jobs.RunID]jobs.RunState {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), quickStart)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		list, _, err := p.Runs(ctx, jobs.RunQuery{Limit: 100})
+		states, done := map[jobs.RunID]jobs.RunState{}, map[jobs.Name]bool{}
+		for _, r := range list {
+			states[r.ID] = r.State
+			done[r.Job] = done[r.Job] || r.State == jobs.RunSucceeded
+		}
+		missing := 0
+		for _, name := range names {
+			if !done[name] {
+				missing++
+			}
+		}
+		if err == nil && missing == 0 {
+			return states
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("no run of each of %v succeeded within %s: %v, %v; it said:\n%s", names, quickStart, states, err, p.errs)
+		case <-tick.C:
+		}
+	}
+}
+
+// TestLocal is the README's quick start, and what follows it.
+func TestLocal(t *testing.T) {
+	program, dir := buildProgram(t), filepath.Join(t.TempDir(), "state")
+	began := time.Now()
+	first := startLocal(t, program, dir)
+	if !strings.Contains(first.greeting, "Two example jobs") || !strings.Contains(first.greeting, "rm -r "+dir) {
+		t.Errorf("the greeting names no examples, or not where the state lies:\n%s", first.greeting)
+	}
+	ran := first.awaitRuns(t, "hello", "goodbye")
+	if took := time.Since(began); took > quickStart {
+		t.Errorf("the example jobs had run after %s, want %s", took, quickStart)
+	}
+	wantRefusal(t, "a second one on the same state", []string{"--dir", dir}, "in use by process", "--dir")
+	first.interrupt(t)
+	if strings.Contains(first.errs.String(), "\x1b[") {
+		t.Errorf("colours where no terminal is:\n%s", first.errs)
+	}
+
+	again := startLocal(t, program, dir)
+	if strings.Contains(again.greeting, "example") {
+		t.Errorf("examples were added to a state that has jobs:\n%s", again.greeting)
+	}
+	kept := again.awaitRuns(t, "hello", "goodbye")
+	for id, state := range ran {
+		if kept[id] != state {
+			t.Errorf("run %s was %s, and is %q after the restart", id, state, kept[id])
+		}
+	}
+	if _, total, err := again.Jobs(t.Context(), jobs.JobQuery{Limit: 1}); err != nil || total != 2 {
+		t.Errorf("%d jobs after the restart, %v; want the two examples", total, err)
+	}
+	again.interrupt(t)
+
+	readOnly(t, dir)
+	wantRefusal(t, "a disk that became read-only", []string{"--dir", dir}, "state.db", "mounted read-only", "--dir")
+}
+
+func TestLocalRefusesWhatItCannotServe(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	dir := filepath.Join(t.TempDir(), "state")
+	wantRefusal(t, "a port that is taken", []string{"--dir", dir, "--listen", taken.Addr().String()},
+		taken.Addr().String(), "another program has the port", "--listen")
+	wantRefusal(t, "an address for all without a token", []string{"--dir", dir, "--listen", "0.0.0.0:0"},
+		"not a loopback address", "--token-file")
+	wantRefusal(t, "a token file that is not there", []string{"--dir", dir, "--listen", "0.0.0.0:0", "--token-file", dir + "/token"},
+		dir+"/token")
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("a program that refused to start left state behind")
+	}
+	empty := t.TempDir()
+	readOnly(t, empty)
+	wantRefusal(t, "a read-only disk", []string{"--dir", filepath.Join(empty, "state")}, "mounted read-only", "--dir")
+}
+
+// wantRefusal wants `tidemill local` to end at once, saying each of texts.
+func wantRefusal(t *testing.T, what string, args []string, texts ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), quickStart)
+	defer cancel()
+	var errs bytes.Buffer
+	args = append([]string{"local", "--listen", "127.0.0.1:0"}, args...)
+	if code := run(ctx, args, console{In: strings.NewReader(""), Out: io.Discard, Err: &errs}); code == exitOK {
+		t.Errorf("%s: exit code 0", what)
+	}
+	for _, text := range texts {
+		if !strings.Contains(errs.String(), text) {
+			t.Errorf("%s: no %q in:\n%s", what, text, errs.String())
+		}
+	}
+}
+
+// readOnly mounts dir over itself, read-only, until the test ends: to root, file modes mean nothing.
+func readOnly(t *testing.T, dir string) {
+	t.Helper()
+	err := unix.Mount(dir, dir, "", unix.MS_BIND, "")
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
+		t.Skip("only root can mount, and not in every container")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+}
