@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -252,7 +253,7 @@ func (c *stackRun) Run(ctx context.Context, out console, log zerolog.Logger) err
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = out.In, out.Out, out.Err
-	cmd.Env = append(os.Environ(), stack.RunVariable+"=1")
+	cmd.Env = append(withoutTestVariables(os.Environ()), stack.RunVariable+"=1")
 	cmd.Env = append(cmd.Env, s.Addresses().Environment(stack.TestPrefix)...)
 	// Asked to end, the command has a while to do so in its own way.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -262,6 +263,11 @@ func (c *stackRun) Run(ctx context.Context, out console, log zerolog.Logger) err
 		log.Error().Err(stopped).Msg("cannot end the servers")
 	}
 	return err
+}
+
+// withoutTestVariables drops the addresses of a run around this one.
+func withoutTestVariables(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(entry string) bool { return strings.HasPrefix(entry, stack.TestPrefix) })
 }
 
 // commandError carries a command's exit code to the shell; the command has said itself why. As

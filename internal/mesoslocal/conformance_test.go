@@ -3,12 +3,15 @@ package mesoslocal
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -99,18 +102,66 @@ func TestEveryRecordingIsAccountedFor(t *testing.T) {
 	}
 }
 
+// replayVariable names the one recording that a process is to replay.
+const replayVariable = "TIDEMILL_TEST_REPLAY"
+
+// replayTries: a replay runs in real time, and a machine that stalls for as long as a real
+// Mesos's own time limits upsets it. What holds must hold in one of several.
+const replayTries = 3
+
 func TestConformance(t *testing.T) {
-	for _, recording := range recordings {
-		t.Run(recording.name, func(t *testing.T) {
-			t.Parallel()
-			lines, err := golden.Open(recording.name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			lines = slices.DeleteFunc(lines, func(line golden.Line) bool { return slices.Contains(recording.skip, line.Conn) })
-			replay(t, lines, recording)
-		})
+	var same atomic.Int64
+	t.Run("replays", func(t *testing.T) {
+		for _, recording := range recordings {
+			t.Run(recording.name, func(t *testing.T) {
+				t.Parallel()
+				said := ""
+				for range replayTries {
+					out, err := replayInProcess(t, recording.name)
+					if err == nil {
+						same.Add(1)
+						return
+					}
+					said = string(out)
+				}
+				t.Errorf("%d of %d replays differed; the last one:\n%s", replayTries, replayTries, said)
+			})
+		}
+	})
+	names := slices.Sorted(maps.Keys(notReplayed))
+	for _, name := range names {
+		t.Logf("not replayed: %s: %s", name, notReplayed[name])
 	}
+	t.Logf("conformance: server %d of %d", same.Load(), len(recordings)+len(notReplayed))
+}
+
+// replayInProcess replays a recording in a process of its own.
+func replayInProcess(t *testing.T, name string) ([]byte, error) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestReplay$", "-test.v")
+	cmd.Env = append(os.Environ(), replayVariable+"="+name)
+	return cmd.CombinedOutput()
+}
+
+// TestReplay replays the recording that TestConformance asks for.
+func TestReplay(t *testing.T) {
+	name := os.Getenv(replayVariable)
+	if name == "" {
+		t.Skip("TestConformance runs this, once for each recording")
+	}
+	at := slices.IndexFunc(recordings, func(r recording) bool { return r.name == name })
+	if at < 0 {
+		t.Fatalf("no recording %q is replayed", name)
+	}
+	lines, err := golden.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines = slices.DeleteFunc(lines, func(line golden.Line) bool { return slices.Contains(recordings[at].skip, line.Conn) })
+	replay(t, lines, recordings[at])
 }
 
 // site is the local Mesos of one replay, set up as the recorded one was.
