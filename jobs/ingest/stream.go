@@ -24,6 +24,10 @@ const (
 	firstWait = 500 * time.Millisecond // before what failed is tried again
 	longWait  = 10 * time.Second       // doubled up to here
 	idleAfter = 5 * time.Second        // without a record: is Kafka there at all?
+	// deadAfter is how long the group waits for a member that was killed: its
+	// partitions stand still as long. The driver's 45 s suit members whose
+	// return is worth waiting for; another attempt takes over here at once.
+	deadAfter = 10 * time.Second
 )
 
 // stream reads records in batches and writes their events. Of each batch,
@@ -125,6 +129,7 @@ func (s *stream) connect(ctx context.Context) (err error) {
 	if s.split == nil {
 		s.client, err = kafka.New(s.kafka, append(common,
 			kgo.ConsumeTopics(s.spec.Topic), kgo.ConsumerGroup(s.group), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+			kgo.SessionTimeout(deadAfter), kgo.HeartbeatInterval(deadAfter/5),
 			kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()))...)
 		return err
 	}
