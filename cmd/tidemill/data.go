@@ -88,7 +88,11 @@ func liveOn(ctx context.Context, api *client.Client, keyspace string) ([]string,
 			return nil, err
 		}
 		for _, r := range page {
-			if worksOn(known, r.Pinned, keyspace) {
+			j, err := jobOf(ctx, api, r.Run)
+			if err != nil {
+				return nil, err
+			}
+			if worksOn(known, j, keyspace) {
 				found = append(found, string(r.ID))
 			}
 		}
@@ -98,14 +102,37 @@ func liveOn(ctx context.Context, api *client.Client, keyspace string) ([]string,
 	}
 }
 
-func worksOn(known *jobs.Registry, j *jobs.Job, keyspace string) bool {
-	if j == nil {
-		return true
+// jobOf is a run's job as the run sees it, or nil where that is not known: the
+// job was changed or deleted meanwhile.
+func jobOf(ctx context.Context, api *client.Client, r jobs.Run) (*jobs.Job, error) {
+	if r.Pinned != nil {
+		return r.Pinned, nil
+	}
+	v, err := api.Job(ctx, r.Job)
+	if code, _ := jobs.CodeOf(err); code == jobs.NotFound {
+		return nil, nil
+	}
+	if err != nil || v.Version != r.JobVersion {
+		return nil, err
+	}
+	return &v.Job, nil
+}
+
+// worksOn looks at the run's job: where it was deleted or edited since the run
+// was made, or is of a kind or form that this program does not know, the run
+// may work on anything.
+func worksOn(ctx context.Context, api *client.Client, known *jobs.Registry, r jobs.RunView, keyspace string) (bool, error) {
+	j, err := api.Job(ctx, r.Job)
+	if code, _ := jobs.CodeOf(err); code == jobs.NotFound {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
 	}
 	kind, ok := known.Get(j.Kind)
-	if !ok {
-		return true
+	if !ok || j.Version != r.JobVersion {
+		return true, nil
 	}
 	traits, err := kind.Check(j.Spec)
-	return err != nil || slices.Contains(traits.Keyspaces, keyspace)
+	return err != nil || slices.Contains(traits.Keyspaces, keyspace), nil
 }
