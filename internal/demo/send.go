@@ -15,7 +15,7 @@ import (
 )
 
 // minEvents leaves something to send at every kill.
-const minEvents = 1000
+const minEvents = 500
 
 // trafficOf are the events of the demo: 2 % of broken lines and 2 % of
 // duplicates among them, 5 % of them late.
@@ -29,6 +29,10 @@ func trafficOf(count int) events.Options {
 // sendFor is how long the sending on time takes: so long that every kill
 // happens under load, and no faster than Cassandra writes on a small machine.
 const sendFor = 40 * time.Second
+
+// slowest is how many lines a second are sent at least, so that few events
+// take less time.
+const slowest = 300
 
 // sendWhileKilling sends all that is on time, and kills a scheduler, an
 // executor and an agent meanwhile.
@@ -46,7 +50,7 @@ func (d *demo) sendWhileKilling(ctx context.Context) error {
 			cancel(err)
 		}
 	})
-	rate := max(float64(lines)/sendFor.Seconds(), float64(minEvents)/10)
+	rate := max(float64(lines)/sendFor.Seconds(), slowest)
 	err := d.send(ctx, false, rate, int64(o.Broken), &answered)
 	if err != nil {
 		cancel(err)
