@@ -33,7 +33,6 @@ type commandLine struct {
 	Data      dataCmd      `cmd:"" help:"Remove a keyspace's rows."`
 	Mesos     mesosCmd     `cmd:"" help:"Run the local Mesos: a master and agents, each a process of its own."`
 	Demo      demoCmd      `cmd:"" help:"Run the whole way of the data on real servers, and check every total."`
-	Demo      demoCmd      `cmd:"" help:"Run the whole way of the data on real servers, and check every total."`
 	Executor  executorCmd  `cmd:"" help:"Run tasks; Mesos agents start this." hidden:""`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
