@@ -88,11 +88,11 @@ func liveOn(ctx context.Context, api *client.Client, keyspace string) ([]string,
 			return nil, err
 		}
 		for _, r := range page {
-			j, err := jobOf(ctx, api, r.Run)
+			busy, err := worksOn(ctx, api, known, r, keyspace)
 			if err != nil {
 				return nil, err
 			}
-			if worksOn(known, j, keyspace) {
+			if busy {
 				found = append(found, string(r.ID))
 			}
 		}
@@ -100,22 +100,6 @@ func liveOn(ctx context.Context, api *client.Client, keyspace string) ([]string,
 			return found, nil
 		}
 	}
-}
-
-// jobOf is a run's job as the run sees it, or nil where that is not known: the
-// job was changed or deleted meanwhile.
-func jobOf(ctx context.Context, api *client.Client, r jobs.Run) (*jobs.Job, error) {
-	if r.Pinned != nil {
-		return r.Pinned, nil
-	}
-	v, err := api.Job(ctx, r.Job)
-	if code, _ := jobs.CodeOf(err); code == jobs.NotFound {
-		return nil, nil
-	}
-	if err != nil || v.Version != r.JobVersion {
-		return nil, err
-	}
-	return &v.Job, nil
 }
 
 // worksOn looks at the run's job: where it was deleted or edited since the run
