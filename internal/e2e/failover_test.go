@@ -18,7 +18,11 @@ import (
 // kills the leading scheduler, an agent and the executors under it, and then
 // asks the tasks' own word, on disk, what ran.
 func TestNothingIsLostOrDoubled(t *testing.T) {
-	w := newWorld(t, 2, 2)
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, 2, 2, "--artifact-url", path)
 	leader := w.leader()
 	file := filepath.Join(w.dir, "ran")
 	w.apply(leader, every("beat", file), after("echo", "beat", file))
@@ -28,7 +32,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 	w.awaitLines(file, "beat", 8)
 	w.mesos.Agents[0].Kill()
 	w.awaitLines(file, "beat", 12)
-	if err := w.mesos.Agents[0].Start(t.Context()); err != nil {
+	if err = w.mesos.Agents[0].Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	leader.start()

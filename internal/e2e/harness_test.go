@@ -61,8 +61,9 @@ type process struct {
 	done  chan struct{}
 }
 
-// newWorld starts agents and schedulers on the run's ZooKeeper.
-func newWorld(t *testing.T, agents, schedulers int) *world {
+// newWorld starts agents and schedulers on the run's ZooKeeper. The agents
+// fetch the executor from the scheduler, unless the flags say otherwise.
+func newWorld(t *testing.T, agents, schedulers int, flags ...string) *world {
 	t.Helper()
 	addresses := stacktest.Shared(t)
 	path, err := program()
@@ -89,7 +90,7 @@ func newWorld(t *testing.T, agents, schedulers int) *world {
 	}
 	t.Cleanup(w.mesos.Stop)
 	for range schedulers {
-		w.schedulers = append(w.schedulers, w.newScheduler())
+		w.schedulers = append(w.schedulers, w.newScheduler(flags))
 	}
 	for _, s := range w.schedulers {
 		s.start()
@@ -99,14 +100,14 @@ func newWorld(t *testing.T, agents, schedulers int) *world {
 
 func (w *world) masterPath() string { return "zk://" + w.zk + "/" + w.name + "-mesos" }
 
-func (w *world) newScheduler() *process {
+func (w *world) newScheduler(flags []string) *process {
 	port := freePort(w.t)
 	url := fmt.Sprintf("http://127.0.0.1:%d", port)
-	return &process{world: w, url: url, args: []string{
+	return &process{world: w, url: url, args: append([]string{
 		"scheduler", "--listen", fmt.Sprintf("127.0.0.1:%d", port), "--zk", w.zk + "/" + w.name, "--master", w.masterPath(),
-		"--artifact-url", w.program, "--session-timeout", "2s", "--start-by", "5s", "--master-settle", "3s",
+		"--session-timeout", "2s", "--start-by", "5s", "--master-settle", "3s",
 		"--framework-name", w.name, "--user", "root",
-	}}
+	}, flags...)}
 }
 
 func (p *process) start() {
