@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,6 +32,7 @@ func TestRollup(t *testing.T) {
 	t.Run("totals are exact after the last run", func(t *testing.T) { testExact(t, s) })
 	t.Run("a later version was planned", func(t *testing.T) { testLaterVersion(t, s) })
 	t.Run("full repairs", func(t *testing.T) { testFullRepairs(t, s) })
+	t.Run("full marks what it repairs", func(t *testing.T) { testFullMarks(t, s) })
 	t.Run("old plans", func(t *testing.T) { testOldPlan(t, s) })
 }
 
@@ -428,59 +430,94 @@ func testOldPlan(t *testing.T, s *cassandra.Session) {
 	}
 }
 
-// testFullRepairs breaks event_by_day in every way and lets a full run mend it.
-func testFullRepairs(t *testing.T, s *cassandra.Session) {
-	w := newWorld(t, s, 1)
+// broken is a world whose event_by_day and campaign disagree with event in
+// every way; it gives the event that has no companion and the id that has two.
+func broken(t *testing.T, s *cassandra.Session) (w *world, lost, twofold event.Event) {
+	t.Helper()
+	w = newWorld(t, s, 1)
 	list := w.someEvents(100)
 	w.write(list)
 	w.newRun().planned().stages()
-
-	// A row of event without its companion, and one id with two contents: the
-	// first is the older, and loses.
 	exec := func(cql string, values ...any) {
 		t.Helper()
 		if err := s.Query(cql, values...).WithContext(t.Context()).Exec(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	lost := list[0]
+	lost = list[0]
+	for _, e := range list {
+		if e.Campaign != lost.Campaign { // or one may make up for the other
+			twofold = e
+		}
+	}
 	exec(`DELETE FROM event_by_day USING TIMESTAMP ? WHERE day = ? AND bucket = ? AND campaign = ? AND type = ? AND id = ?`,
 		lost.Stamp(), lost.Day().Time(), event.Bucket(lost.ID, 4), gocql.UUID(lost.Campaign), lost.Type, gocql.UUID(lost.ID))
-	older := list[1]
+	older := twofold
 	older.TS -= 24 * 3600_000
-	w.truth = events.NewTruth()
-	for _, e := range list {
-		w.truth.Add(e)
-	}
 	if err := w.writer.Write(t.Context(), []event.Event{older}); err != nil {
 		t.Fatal(err)
 	}
 	// A total of a day that no event stands for.
 	exec(`INSERT INTO campaign (id, year, month, day, views, clicks) VALUES (?, 2015, 9, 29, 7, 7) USING TIMESTAMP ?`,
 		gocql.UUID(list[2].Campaign), time.Now().UnixMicro())
+	return w, lost, twofold
+}
 
-	incremental := w.job
-	w.spec.Mode, w.spec.Rollups = Full, []jobs.Name{incremental}
-	w.job += "-full"
-	full := w.newRun().planned()
-	full.stage(1)
-	full.stage(2)
-	conflicts := 0
-	for _, result := range full.stage(3) {
+// full makes a full run of another job in the same world.
+func (w *world) full() *run {
+	r := w.newRun()
+	spec := w.spec
+	spec.Mode, spec.Rollups = Full, []jobs.Name{w.job}
+	doc, err := json.Marshal(spec)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r.Job, r.Spec = w.job+"-full", doc
+	return r
+}
+
+// testFullRepairs: a full run publishes what event says, mends event_by_day
+// and names the id that stands for two contents.
+func testFullRepairs(t *testing.T, s *cassandra.Session) {
+	w, _, twofold := broken(t, s)
+	r := w.full().planned()
+	r.stage(1)
+	r.stage(2)
+	for _, split := range r.plan.Splits {
+		if split.Stage != 3 {
+			continue
+		}
+		a := r.Assignment
+		a.Stage, a.Split, a.Attempt = 3, split, 1
+		result, err := r.work(a).do(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
 		for key, ids := range result.Values {
-			if ids == list[1].ID.String() && key[:10] == "conflicts." {
-				conflicts++
+			if strings.HasPrefix(key, "conflicts.") && strings.Contains(ids, twofold.ID.String()) {
+				twofold.ID = event.UUID{} // found
 			}
 		}
 	}
-	if conflicts > 1 { // an attempt that died has reported nothing
-		t.Errorf("%d splits report the conflict", conflicts)
+	if twofold.ID != (event.UUID{}) {
+		t.Errorf("no split reports the conflict of %s", twofold.ID)
 	}
+	w.newRun().planned().stages()
 	w.reported()
 	w.check()
+}
 
-	// Now the incremental rollup counts the same.
-	w.job, w.spec.Mode, w.spec.Rollups = incremental, Incremental, nil
+// testFullMarks: an incremental run of a later version counts what is broken,
+// so that its totals stand until it counts what was mended.
+func testFullMarks(t *testing.T, s *cassandra.Session) {
+	w, lost, _ := broken(t, s)
+	r := w.full().planned()
+	touched := []cassandra.DayCampaign{{Day: lost.Day(), Campaign: lost.Campaign}}
+	if err := w.writer.Mark(t.Context(), touched, 1); err != nil {
+		t.Fatal(err)
+	}
+	w.newRun().planned().stages()
+	r.stages()
 	w.newRun().planned().stages()
 	w.reported()
 	w.check()
