@@ -152,7 +152,7 @@ func localHost(hostport string) bool {
 func (s *Server) authorized(next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(s.Token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got := sha256.Sum256([]byte(bearer(r.Header.Get("Authorization"))))
+		got := sha256.Sum256([]byte(tokenOf(r)))
 		if s.Token != "" && !free(r) && subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			writeProblem(w, r, rest.NewProblem(http.StatusUnauthorized, "the API asks for a token",
 				"send it as \"Authorization: Bearer …\"; the command line reads it with --token-file"))
@@ -160,6 +160,15 @@ func (s *Server) authorized(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// tokenOf is the bearer token or, from clients that know only names and
+// passwords, as Chronos's, the password.
+func tokenOf(r *http.Request) string {
+	if _, password, ok := r.BasicAuth(); ok {
+		return password
+	}
+	return bearer(r.Header.Get("Authorization"))
 }
 
 func bearer(header string) string {
@@ -172,7 +181,7 @@ func bearer(header string) string {
 
 func free(r *http.Request) bool {
 	switch p := r.URL.Path; {
-	case p == "/" || p == "/healthz" || p == "/readyz":
+	case p == "/" || p == "/healthz" || p == "/readyz" || p == "/ping":
 		return true
 	case strings.HasPrefix(p, "/page/"), strings.HasPrefix(p, artifactPrefix):
 		return true

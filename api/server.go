@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
 
+	"tidemill/api/chronos"
 	"tidemill/internal/rest"
 	"tidemill/jobs"
 )
@@ -31,6 +32,8 @@ type Options struct {
 	Token string
 	// Metrics holds what /metrics shows; the server adds its own.
 	Metrics *prometheus.Registry
+	// User is whom tasks run as.
+	User string
 	// Artifact is served to agents; nil: none.
 	Artifact *Artifact
 	Version  string
@@ -121,6 +124,7 @@ func (s *Server) routes() http.Handler {
 	r.Get(artifactPrefix+"{sum}", s.artifact)
 	r.Head(artifactPrefix+"{sum}", s.artifact) // Mesos asks for its size first
 	s.page(r)
+	chronos.New(chronos.Options{Scheduler: s.Scheduler, Kinds: s.Kinds, User: s.User, Log: s.Log}).Mount(r, s.led)
 	// What only the leader answers.
 	r.Group(func(r chi.Router) {
 		r.Use(s.led)

@@ -8,6 +8,7 @@ type JobView struct {
 	State       string     `json:"state"` // idle, queued, running, paused
 	Live        int        `json:"live"`  // runs under way
 	Next        *time.Time `json:"next,omitempty"`
+	Start       *time.Time `json:"start,omitempty"`   // of a repeat that names none
 	Handled     *time.Time `json:"handled,omitempty"` // the schedule's high-water mark
 	LastRun     *RunView   `json:"last_run,omitempty"`
 	Successes   int64      `json:"successes"`
@@ -78,7 +79,8 @@ type RunRequest struct {
 	Arguments []string  `json:"arguments,omitempty"`
 	Nominal   time.Time `json:"nominal,omitzero"`
 	Interval  Interval  `json:"interval,omitzero"`
-	Children  bool      `json:"children,omitempty"` // its success fires children
+	Children  bool      `json:"children,omitempty"`  // its success fires children
+	Succeeded bool      `json:"succeeded,omitempty"` // only recorded, as a success by hand; no work is done
 }
 
 // JobQuery selects jobs.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -176,6 +177,7 @@ func serve(ctx context.Context, s service) error {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), core.Metrics())
 	server, err := api.New(api.Options{
 		Scheduler: core, Kinds: registry, Token: token, Metrics: metrics, Artifact: artifact, Version: buildVersion().Version, Log: s.log,
+		User: cmp.Or(s.options.Framework.User, "root"), // as the framework is registered
 		Leader: func() (string, bool, bool) {
 			leader, ok := s.elector.Leader()
 			return leader, leader == s.options.Advertise, ok

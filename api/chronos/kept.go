@@ -1,0 +1,148 @@
+package chronos
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tidemill/jobs"
+)
+
+// labelPrefix begins the labels that hold what Chronos's jobs say and
+// Tidemill's do not: a field's name follows.
+const labelPrefix = "chronos."
+
+// maxKept bounds what the labels of one job hold.
+const maxKept = 16 << 10
+
+// keptFields are the fields that live on as labels. Those with a refusal
+// change what would run, so that they are not accepted unheeded; those with a
+// remark are.
+var keptFields = []struct{ name, refusal, remark string }{
+	{name: "ownerName"},
+	{name: "dataProcessingJobType"},
+	{name: "highPriority", remark: "is kept, but all jobs have one priority"},
+	{name: "executorFlags", remark: "is kept, but was for a custom executor only"},
+	{name: "taskInfoData", remark: "is kept, but was for a custom executor only"},
+	{name: "async", remark: "is kept, but the run ends with its command; PUT task/{id} then says how it went"},
+	{name: "arguments", remark: "is kept, but a shell command is given none, in Chronos neither; with \"shell\": false it is"},
+	{name: "executor", refusal: "custom executors are not supported; leave it empty and run the command itself"},
+	{name: "container", refusal: "containers are not supported; have the command start the container, as in \"docker run --rm IMAGE\""},
+	{name: "fetch", refusal: "downloads (fetch, uris) are not supported; have the command download what it needs, or install it on the agents"},
+	{name: "runAsUser", refusal: "tasks run as the scheduler's user; leave it empty, or have the command change it, as in \"sudo -u USER\""},
+}
+
+// Droppable lists the fields that refuse a job unless they are dropped.
+func Droppable() []string {
+	var names []string
+	for _, f := range keptFields {
+		if f.refusal != "" {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+// labels gives what the job says beyond Tidemill's words; defaults are left out.
+func (j *Job) labels() map[string]string {
+	out := map[string]string{}
+	text := func(name, value string) {
+		if value != "" {
+			out[labelPrefix+name] = value
+		}
+	}
+	yes := func(name string, value flag) {
+		if value {
+			out[labelPrefix+name] = strconv.FormatBool(true)
+		}
+	}
+	text("ownerName", j.OwnerName)
+	text("executor", j.Executor)
+	text("executorFlags", j.ExecutorFlags)
+	text("taskInfoData", j.TaskInfoData)
+	text("runAsUser", j.RunAsUser)
+	yes("dataProcessingJobType", j.DataProcessingJobType)
+	yes("highPriority", j.HighPriority)
+	yes("async", j.Async)
+	text("container", compact(j.Container))
+	if j.Shell && len(j.Arguments) > 0 {
+		text("arguments", document(j.Arguments))
+	}
+	if list := j.fetches(); len(list) > 0 {
+		text("fetch", document(list))
+	}
+	return out
+}
+
+// fetches are the downloads, in whichever form they are written.
+func (j *Job) fetches() []Fetch {
+	if len(j.Fetch) > 0 {
+		return j.Fetch
+	}
+	list := make([]Fetch, len(j.URIs))
+	for i, uri := range j.URIs {
+		list[i] = Fetch{URI: uri, Extract: true}
+	}
+	return list
+}
+
+// restore reads the labels back. Chronos shows downloads in both forms.
+func (j *Job) restore(labels map[string]string) {
+	get := func(name string) string { return labels[labelPrefix+name] }
+	yes := func(name string) flag { return get(name) == strconv.FormatBool(true) }
+	j.OwnerName, j.Executor, j.ExecutorFlags = get("ownerName"), get("executor"), get("executorFlags")
+	j.TaskInfoData, j.RunAsUser = get("taskInfoData"), get("runAsUser")
+	j.DataProcessingJobType, j.HighPriority, j.Async = yes("dataProcessingJobType"), yes("highPriority"), yes("async")
+	if c := json.RawMessage(get("container")); json.Valid(c) {
+		j.Container = c
+	}
+	// A label that a user wrote by hand may hold anything: what is no list is left out.
+	if text := get("arguments"); text != "" && bool(j.Shell) {
+		_ = json.Unmarshal([]byte(text), &j.Arguments)
+	}
+	if text := get("fetch"); text != "" {
+		_ = json.Unmarshal([]byte(text), &j.Fetch)
+	}
+	for _, f := range j.Fetch {
+		j.URIs = append(j.URIs, f.URI)
+	}
+}
+
+// keep puts the job's labels in the place of those it had, and says which
+// fields it cannot be run by. A field that is stored already as it is was
+// accepted before.
+func (t Translation) keep(j *Job, out *jobs.Job, e *jobs.FieldErrors) (remarks []string) {
+	kept := j.labels()
+	size := 0
+	for name, value := range kept {
+		size += len(name) + len(value)
+	}
+	if size > maxKept {
+		e.Addf("", "%s together have %d bytes; at most %d are kept", strings.Join(slices.Sorted(maps.Keys(kept)), ", "), size, maxKept)
+	}
+	for _, f := range keptFields {
+		label := labelPrefix + f.name
+		value, given := kept[label]
+		switch {
+		case !given || value == out.Labels[label] || f.name == "runAsUser" && value == t.User:
+		case slices.Contains(t.Drop, f.name):
+			remarks = append(remarks, f.name+" is kept, but dropped from what runs")
+		case f.refusal != "":
+			e.Addf(f.name, "%s", f.refusal)
+		case f.remark != "":
+			remarks = append(remarks, f.name+" "+f.remark)
+		}
+	}
+	for name, value := range out.Labels {
+		if !strings.HasPrefix(name, labelPrefix) {
+			kept[name] = value
+		}
+	}
+	out.Labels = nil
+	if len(kept) > 0 {
+		out.Labels = kept
+	}
+	return remarks
+}
