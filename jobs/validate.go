@@ -46,7 +46,7 @@ func (j Job) validateWhen(e *FieldErrors, t Traits) {
 	if j.Schedule == nil {
 		return
 	}
-	if _, err := j.Schedule.Compile(j.Name, time.Unix(0, 0)); err != nil {
+	if _, err := j.Schedule.Compile(j.Name, time.Unix(1, 0)); err != nil {
 		addScheduleErrors(e, err)
 	}
 	if m := j.Schedule.CatchUp.Mode; m != "" && m != CatchUpLatest && m != CatchUpAll {
