@@ -58,7 +58,7 @@ func (s *Scheduler) Serve(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, errRemoved):
-			return &jobs.Error{Code: jobs.Conflict, Op: "subscribe", Err: err, Hint: "tidemill framework reset takes a new id"}
+			return &jobs.Error{Code: jobs.Conflict, Op: "subscribe", Err: err, Hint: "it was torn down, or its failover timeout passed; begin anew with another path in --zk and apply the jobs again"}
 		case err != nil:
 			s.opt.Log.Error().Err(err).Msg("the term ended; campaigning again")
 		}
