@@ -52,7 +52,11 @@ func (c *demoCmd) Run(ctx context.Context, out console, log zerolog.Logger) erro
 	err = demo.Run(ctx, demo.Options{
 		Events: c.Events, Keep: c.Keep, Servers: at, Program: program, Kinds: known, Out: out.Out, Log: log.Level(max(zerolog.WarnLevel, log.GetLevel())),
 	})
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		fmt.Fprintln(out.Out, "\ndemo: interrupted")
+		return &exitError{Code: exitFailed}
+	case err != nil:
 		fmt.Fprintf(out.Out, "\ndemo: failed: %v\n", err)
 		return &exitError{Code: exitFailed}
 	}

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"tidemill/internal/cassandra"
 	"tidemill/internal/lifeline"
 	"tidemill/internal/mesoslocal/cluster"
 	"tidemill/internal/stack"
@@ -60,6 +62,7 @@ func (d *demo) startMesos(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	slices.SortFunc(nodes, func(a, b cassandra.Node) int { return cmp.Compare(a.Address, b.Address) })
 	for _, n := range nodes {
 		if ip := net.ParseIP(n.Address); ip == nil || !ip.IsLoopback() {
 			continue // no agent of this machine is beside it

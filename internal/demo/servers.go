@@ -69,7 +69,7 @@ func (d *demo) startServers(ctx context.Context) error {
 	}
 	if d.at.ZooKeeper != "" || !o.Kafka || len(d.at.Cassandra) > 0 || !o.S3 {
 		d.names = own()
-		d.screen.say("on your servers, everything of this run is named %s, %s, %s and %s", d.names.keyspace, d.names.topic, d.names.bucket, d.names.path)
+		d.screen.say("on your servers, this run makes keyspace %s, topic %s, bucket %s and path %s of ZooKeeper, and leaves them there", d.names.keyspace, d.names.topic, d.names.bucket, d.names.path)
 	}
 	if o.ZooKeeper > 0 || o.Kafka || len(o.Cassandra) > 0 || o.S3 {
 		if err := os.Mkdir(o.Dir, 0o755); err != nil {
