@@ -117,7 +117,7 @@ func (c *Core) passed(parent *job, at parentRun) bool {
 	if parent.sched == nil || at.Key != jobs.InstantKey(at.Nominal) || parent.floor().Before(at.Nominal) {
 		return false
 	}
-	if b := parent.state.Backlog; b != nil && at.Nominal.After(b.After) && !at.Nominal.After(b.Until) {
+	if slices.ContainsFunc(parent.state.Backlog, func(b backlog) bool { return at.Nominal.After(b.After) && !at.Nominal.After(b.Until) }) {
 		return false
 	}
 	return !slices.ContainsFunc(parent.live, func(x *run) bool { return x.rec.Key == at.Key })
@@ -244,12 +244,12 @@ func (c *Core) generationAfterRefusal(child *job, key jobs.Key) int {
 	}
 }
 
-// createEnded records a run that is final from its beginning.
-func (c *Core) createEnded(j *job, r jobs.Run, state jobs.RunState, reason string) {
+// createEnded records a run that is final from its beginning, and gives it.
+func (c *Core) createEnded(j *job, r jobs.Run, state jobs.RunState, reason string) jobs.Run {
 	r.Job, r.JobVersion, r.State, r.Created = j.name, j.rec.Job.Version, jobs.RunPending, c.now
 	r.ID = jobs.NewRunID(j.name, j.state.Incarnation, r.Key, r.Generation)
-	if _, ok := c.runs[r.ID]; ok {
-		return
+	if old, ok := c.runs[r.ID]; ok {
+		return old.view()
 	}
 	pinned := j.rec.Job
 	r.Pinned = &pinned
@@ -257,4 +257,5 @@ func (c *Core) createEnded(j *job, r jobs.Run, state jobs.RunState, reason strin
 	c.runs[r.ID] = x
 	j.live = append(j.live, x)
 	c.finish(x, state, reason)
+	return x.view()
 }

@@ -145,7 +145,7 @@ func (c *Core) takeDue(j *job) {
 	j.due = time.Time{}
 	c.touch(stateChange{j})
 	switch {
-	case last.Nominal.Equal(first.Nominal):
+	case last.Nominal.Equal(first.Nominal) && !c.outsideWindow(j, last.Nominal):
 		c.createScheduled(j, first, jobs.BySchedule)
 	default:
 		c.takeMissed(j, floor, first, last)
@@ -164,17 +164,24 @@ func (c *Core) lastDue(j *job, first schedule.Instant) schedule.Instant {
 	return last
 }
 
-// takeMissed deals with several due instants: the latest is current; the ones
-// before it were missed.
+// outsideWindow says whether an instant is too old to be caught up with.
+func (c *Core) outsideWindow(j *job, at time.Time) bool {
+	return at.Before(c.now.Add(-time.Duration(*j.rec.Job.Schedule.CatchUp.Window)))
+}
+
+// takeMissed deals with several due instants, or one that is too old: the
+// latest is current; the ones before it were missed.
 func (c *Core) takeMissed(j *job, floor time.Time, first, last schedule.Instant) {
 	catchUp := j.rec.Job.Schedule.CatchUp
-	window := c.now.Add(-time.Duration(*catchUp.Window))
+	tooOld := "missed, and older than the catch-up window of " + catchUp.Window.String()
 	previous, _ := j.sched.Previous(last.Nominal)
-	if catchUp.Mode != jobs.CatchUpAll {
+	switch {
+	case first.Nominal.Equal(last.Nominal):
+	case catchUp.Mode != jobs.CatchUpAll:
 		c.skip(j, first.Nominal, previous.Nominal, "missed; catch-up runs the latest only")
-	} else {
+	default:
 		after := floor
-		if window.After(after) {
+		if window := c.now.Add(-time.Duration(*catchUp.Window)); window.After(after) {
 			after = window
 		}
 		if !first.Nominal.After(after) {
@@ -182,34 +189,38 @@ func (c *Core) takeMissed(j *job, floor time.Time, first, last schedule.Instant)
 			if inside, ok := j.sched.Previous(after.Add(time.Nanosecond)); ok && inside.Nominal.Before(to) {
 				to = inside.Nominal
 			}
-			c.skip(j, first.Nominal, to, "missed, and older than the catch-up window of "+catchUp.Window.String())
+			c.skip(j, first.Nominal, to, tooOld)
 		}
 		if previous.Nominal.After(after) {
-			if b := j.state.Backlog; b != nil {
-				b.Until = previous.Nominal
-			} else {
-				j.state.Backlog = &backlog{After: after, Until: previous.Nominal}
-			}
+			j.state.Backlog = append(j.state.Backlog, backlog{After: after, Until: previous.Nominal})
 		}
 	}
-	if last.Nominal.Before(window) {
-		c.skip(j, last.Nominal, last.Nominal, "missed, and older than the catch-up window of "+catchUp.Window.String())
+	if c.outsideWindow(j, last.Nominal) {
+		c.skip(j, last.Nominal, last.Nominal, tooOld)
 		return
 	}
 	c.createScheduled(j, last, jobs.BySchedule)
 	c.catchUp(j)
 }
 
+// leaveBacklog records what catch-up did not reach.
+func (c *Core) leaveBacklog(j *job, reason string) {
+	for _, b := range j.state.Backlog {
+		c.skip(j, b.After.Add(time.Second), b.Until, reason)
+	}
+	j.state.Backlog = nil
+}
+
 // catchUp creates the next run of the backlog when none of the job is under
 // way: missed instants yield to current ones.
 func (c *Core) catchUp(j *job) {
-	for j.state.Backlog != nil && len(j.live) == 0 && j.schedulable() {
-		b := j.state.Backlog
+	for len(j.state.Backlog) > 0 && len(j.live) == 0 && j.schedulable() {
+		b := &j.state.Backlog[0]
 		next, ok := j.sched.Next(b.After)
 		if !ok || next.Nominal.After(b.Until) {
-			j.state.Backlog = nil
+			j.state.Backlog = slices.Delete(j.state.Backlog, 0, 1)
 			c.touch(stateChange{j})
-			return
+			continue
 		}
 		b.After = next.Nominal
 		c.touch(stateChange{j})

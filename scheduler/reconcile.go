@@ -67,10 +67,10 @@ func (c *Core) resumeTask(t *task) {
 	switch {
 	case t.rec.State.Final():
 		return
-	case t.rec.Ending != "":
-		c.at(c.now, func() { c.fetch(t, jobs.OutcomeFile, 64<<10) })
 	case t.rec.State == jobs.AttemptUnknown:
 		c.at(c.now, func() { c.decideUnknown(t) })
+	case t.rec.Ending != "":
+		c.at(c.now, func() { c.fetch(t, jobs.OutcomeFile, 64<<10) })
 	case t.rec.Kill != "" || t.run.rec.Cancel != "":
 		c.at(c.now, func() { c.kill(t, t.run.rec.Reason) })
 	case t.rec.State == jobs.AttemptLaunching:
@@ -114,7 +114,13 @@ const (
 // arrived or never will: every live task is asked for until it is answered.
 func (c *Core) onSubscribed(e Subscribed) {
 	c.stream, c.suppressed, c.lastRevive = e.Stream, false, c.now
-	c.master, c.masterSince = e.Master, e.MasterSince
+	if e.MasterSince.IsZero() && e.Master != c.master {
+		e.MasterSince = c.now // it does not say: as if it were elected just now
+	}
+	if !e.MasterSince.IsZero() {
+		c.masterSince = e.MasterSince
+	}
+	c.master = e.Master
 	if c.meta.Framework != e.FrameworkID {
 		c.meta.Framework = e.FrameworkID
 		c.touch(&c.meta)

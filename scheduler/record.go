@@ -59,8 +59,9 @@ type jobRecord struct {
 type stateRecord struct {
 	Incarnation int64     `json:"incarnation"`
 	Mark        time.Time `json:"mark,omitzero"` // every instant up to it was handled
-	// Backlog is what catch-up still has to run: instants in (Backlog.After, Backlog.Until].
-	Backlog     *backlog            `json:"backlog,omitempty"`
+	// Backlog is what catch-up still has to run, oldest first: the instants in
+	// (After, Until] of each range. Those between two ranges were run in time.
+	Backlog     []backlog           `json:"backlog,omitempty"`
 	Edges       map[jobs.Name]*edge `json:"edges,omitempty"`       // by parent
 	Generations int                 `json:"generations,omitempty"` // of a service's runs
 	Skipped     []skippedRange      `json:"skipped,omitempty"`

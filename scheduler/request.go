@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	"tidemill/jobs"
 )
@@ -153,7 +154,7 @@ func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) {
 	}
 	if j.rec.Deleted {
 		j.state.Incarnation++
-		j.rec = jobRecord{FirstApplied: c.now, Rescheduled: c.now}
+		j.rec = jobRecord{FirstApplied: nextSecond(c.now), Rescheduled: c.now}
 		j.state.Mark, j.state.Backlog, j.state.Edges = c.now, nil, nil
 		n.Created = c.now
 	} else {
@@ -163,8 +164,9 @@ func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) {
 		n.Created = j.rec.Job.Created
 		if !reflect.DeepEqual(n.Schedule, j.rec.Job.Schedule) {
 			j.rec.Rescheduled = c.now
+			c.leaveBacklog(j, "the schedule was changed before catch-up came to it")
 			if n.Schedule != nil && !sameRepeat(n.Schedule, j.rec.Job.Schedule) {
-				j.rec.FirstApplied = c.now
+				j.rec.FirstApplied = nextSecond(c.now)
 			}
 		}
 	}
@@ -189,8 +191,13 @@ func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) {
 	}
 	c.ensureService(j)
 	c.watchSchedule(j)
+	c.catchUp(j)
 	c.evaluate(j)
 }
+
+// nextSecond is the start of a repeat that names none: its first instant is
+// due at once, and still after the edit that made it.
+func nextSecond(t time.Time) time.Time { return t.Truncate(time.Second).Add(time.Second) }
 
 // sameDeclaration compares what users write.
 func sameDeclaration(a, b jobs.Job) bool {
@@ -313,6 +320,7 @@ func (c *Core) pauseJob(name jobs.Name, paused bool) (jobs.Job, error) {
 	}
 	c.ensureService(j)
 	c.watchSchedule(j)
+	c.catchUp(j)
 	return j.rec.Job, nil
 }
 
@@ -352,11 +360,14 @@ func (c *Core) startRun(r jobs.RunRequest) (jobs.Run, error) {
 	if nominal.IsZero() {
 		nominal = c.now
 	}
-	x := c.createRun(j, jobs.Run{
+	run := jobs.Run{
 		Key: jobs.RequestKey(r.RequestID), Trigger: jobs.ByHand, Nominal: nominal, Interval: r.Interval,
 		Arguments: r.Arguments, FireChildren: r.Children,
-	})
-	return x.view(), nil
+	}
+	if r.Succeeded {
+		return c.createEnded(j, run, jobs.RunSucceeded, "marked successful by hand"), nil
+	}
+	return c.createRun(j, run).view(), nil
 }
 
 func (c *Core) killRuns(name jobs.Name, reason string) (int, error) {

@@ -110,7 +110,7 @@ func (c *Core) watchDeadline(x *run) {
 		return
 	}
 	c.at(deadline, func() {
-		if x.rec.State.Final() || x.rec.Cancel != "" || !x.rec.Started.IsZero() || x.hasLive() {
+		if x.rec.State.Final() || x.rec.Cancel != "" || !x.rec.Started.IsZero() || x.mayWork() {
 			return
 		}
 		c.finish(x, jobs.RunSkipped, x.lateReason())
@@ -215,8 +215,8 @@ func (c *Core) progress(x *run) {
 			s.fetching = true
 			c.fetch(s.succeeded, jobs.PlanFile, jobs.MaxPlanBytes)
 		}
-	case x.rec.State == jobs.RunRunning && x.done == len(x.splits):
-		c.advanceStage(x)
+	case x.rec.State == jobs.RunRunning && x.done == len(x.splits) && !x.hasLive():
+		c.advanceStage(x) // not before an attempt that a late success made needless has ended
 	}
 }
 
@@ -339,6 +339,16 @@ func (x *run) hasLive() bool {
 	return false
 }
 
+// mayWork says whether an attempt of the run may be at work and was not given up.
+func (x *run) mayWork() bool {
+	for _, t := range x.tasks {
+		if !t.rec.State.Final() && !t.rec.Superseded {
+			return true
+		}
+	}
+	return false
+}
+
 func (x *run) orderedTasks() []*task {
 	return slices.SortedFunc(maps.Values(x.tasks), func(a, b *task) int { return compareTasks(&a.rec, &b.rec) })
 }
@@ -407,17 +417,24 @@ const (
 
 // trim drops final runs beyond the history, the oldest first.
 func (c *Core) trim(j *job) {
-	excess := len(j.recent) - c.cfg.History
-	if j.rec.Deleted {
-		excess = len(j.recent)
-	}
-	if excess <= 0 {
+	if len(j.recent) <= c.cfg.History && !j.rec.Deleted {
 		return
 	}
 	crowded := len(j.recent) > c.cfg.History+maxRequested
+	forgettable := func(x *run) bool {
+		return x.rec.Trigger != jobs.ByHand || c.now.Sub(x.rec.Created) >= requestMemory || crowded || j.rec.Deleted
+	}
+	excess := 0
+	for _, x := range j.recent {
+		if forgettable(x) {
+			excess++
+		}
+	}
+	if !j.rec.Deleted {
+		excess -= c.cfg.History
+	}
 	j.recent = slices.DeleteFunc(j.recent, func(x *run) bool {
-		remembered := x.rec.Trigger == jobs.ByHand && c.now.Sub(x.rec.Created) < requestMemory && !crowded && !j.rec.Deleted
-		if excess <= 0 || remembered {
+		if excess <= 0 || !forgettable(x) {
 			return false
 		}
 		excess--

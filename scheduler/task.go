@@ -90,7 +90,7 @@ func (c *Core) enqueue(s *split) {
 	s.waiting = true
 	if s.notBefore.After(c.now) {
 		c.at(s.notBefore, func() {
-			if s.waiting && s.since.IsZero() {
+			if s.waiting && s.since.IsZero() && !s.notBefore.After(c.now) {
 				c.makeReady(s)
 			}
 		})
@@ -240,7 +240,7 @@ func (c *Core) kill(t *task, reason string) {
 }
 
 func (c *Core) sendKill(t *task) {
-	if t.rec.State.Final() {
+	if t.rec.State.Final() || c.tasks[t.rec.ID] != t { // or its run ended without it
 		return
 	}
 	if c.stream != 0 {
@@ -324,6 +324,7 @@ func (c *Core) returned(t *task) (adopted bool) {
 		}
 		t.rec.Superseded = false
 		s.current, s.waiting, s.since = t, false, time.Time{}
+		c.dropStale() // or it would be queued twice when it waits again
 	}
 	t.rec.UnknownSince = time.Time{}
 	return true

@@ -13,10 +13,13 @@ import (
 // onUpdate takes a status update. It is acknowledged with this step's calls,
 // hence after what it changed is durable.
 func (c *Core) onUpdate(u jobs.Update) {
+	t, ok := c.tasks[u.Task]
+	if !ok && c.heldTask(u.Task) {
+		return // not acknowledged either: its word is for who can read its record
+	}
 	if len(u.UUID) > 0 {
 		c.call(Acknowledge{Task: u.Task, Agent: u.Agent, UUID: u.UUID})
 	}
-	t, ok := c.tasks[u.Task]
 	if !ok {
 		c.onStranger(u)
 		return
@@ -42,17 +45,23 @@ func (c *Core) onUpdate(u jobs.Update) {
 	}
 }
 
-// onStranger deals with a task that is not among the live ones: one that
-// lives is of a run that is over, and is killed. A held job's are left alone.
-func (c *Core) onStranger(u jobs.Update) {
-	parts, err := jobs.ParseTaskID(u.Task)
-	if err == nil {
-		if run, err := jobs.ParseRunID(parts.Run); err == nil {
-			if j, ok := c.jobs[run.Job]; ok && j.held != "" {
-				return
-			}
-		}
+// heldTask says whether a task belongs to a job that is held.
+func (c *Core) heldTask(id jobs.TaskID) bool {
+	parts, err := jobs.ParseTaskID(id)
+	if err != nil {
+		return false
 	}
+	run, err := jobs.ParseRunID(parts.Run)
+	if err != nil {
+		return false
+	}
+	j, ok := c.jobs[run.Job]
+	return ok && j.held != ""
+}
+
+// onStranger deals with a task that is not among the live ones: one that
+// lives is of a run that is over, and is killed.
+func (c *Core) onStranger(u jobs.Update) {
 	switch u.State {
 	case jobs.TaskStaging, jobs.TaskStarting, jobs.TaskRunning:
 		c.call(Kill{Task: u.Task, Agent: u.Agent, Grace: jobs.DefaultKillGrace.D()})
@@ -113,10 +122,10 @@ func (c *Core) onEnd(t *task, u jobs.Update) {
 	switch {
 	case u.State == jobs.TaskFinished:
 		c.settle(t, &jobs.Outcome{OK: true, Ended: c.now}, u)
-	case u.State == jobs.TaskKilled:
-		c.settle(t, &jobs.Outcome{Killed: true, Ended: c.now}, u)
 	case u.Source != "SOURCE_EXECUTOR" && !t.rec.Seen && neverStarted(u.Reason):
 		c.ended(t, jobs.AttemptNotStarted, u.Reason, u.Message)
+	case u.State == jobs.TaskKilled:
+		c.settle(t, &jobs.Outcome{Killed: true, Ended: c.now}, u)
 	case u.Source != "SOURCE_EXECUTOR":
 		c.seekOutcome(t, u)
 	default:
@@ -197,6 +206,9 @@ func (c *Core) onLost(t *task, u jobs.Update) {
 	if ignorant && !t.answered && t.stream == c.stream {
 		return // its ACCEPT may still be on the way
 	}
+	if t.rec.Ending != "" && t.rec.State != jobs.AttemptUnknown {
+		return // it ended, and its outcome file will tell how
+	}
 	if ignorant && !c.masterSettled() {
 		c.ask(t) // a young master's ignorance means nothing
 		return
@@ -221,7 +233,7 @@ func (c *Core) seekOutcome(t *task, u jobs.Update) {
 	if t.rec.Ending == "" {
 		t.rec.Ending = u.Reason
 	}
-	t.rec.Reason = u.Reason
+	t.rec.Reason, t.rec.Seen = u.Reason, true
 	c.touch(t)
 	c.fetch(t, jobs.OutcomeFile, 64<<10)
 }

@@ -1,0 +1,403 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"tidemill/jobs"
+	"tidemill/jobs/schedule"
+)
+
+// stubKind is work that only the tests do; its spec is "idempotent" or nothing.
+type stubKind struct{}
+
+func (stubKind) Name() string    { return "stub" }
+func (stubKind) Summary() string { return "does nothing" }
+func (stubKind) Check(raw json.RawMessage) (jobs.Traits, error) {
+	return jobs.Traits{Idempotent: strings.Contains(string(raw), "idempotent"), Splits: []jobs.Split{{Stage: 1}}}, nil
+}
+
+func (stubKind) Work(context.Context, jobs.Assignment, jobs.Runtime) (jobs.Result, error) {
+	return jobs.Result{}, errors.ErrUnsupported
+}
+
+// script plays a core's surroundings, step by step.
+type script struct {
+	t      *testing.T
+	core   *Core
+	cfg    Config
+	kinds  *jobs.Registry
+	now    time.Time
+	store  map[string][]byte
+	calls  []Call // of the last step
+	reads  []Read
+	offers int
+}
+
+// newScript makes a core that leads, is subscribed with a settled master, and
+// knows the jobs.
+func newScript(t *testing.T, list ...jobs.Job) *script {
+	t.Helper()
+	kinds, err := jobs.NewRegistry(stubKind{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &script{t: t, cfg: DefaultConfig(), kinds: kinds, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), store: map[string][]byte{}}
+	s.cfg.History = 3
+	s.core = New(s.cfg, kinds)
+	s.lead()
+	fx := s.step(Request{Do: ApplyJobs{Jobs: list}})
+	if err := fx.Answers[0].Err; err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *script) lead() {
+	s.step(Elected{Term: 1, Secret: []byte("secret")})
+	s.subscribe(1, s.now.Add(-time.Hour))
+}
+
+func (s *script) subscribe(stream int64, since time.Time) {
+	s.step(Subscribed{Stream: stream, FrameworkID: "f", Master: "m:5050", MasterSince: since})
+}
+
+// failover has another core take over what is stored.
+func (s *script) failover() {
+	s.t.Helper()
+	var records []Record
+	for key, value := range s.store {
+		records = append(records, Record{Key: key, Value: value})
+	}
+	s.core = New(s.cfg, s.kinds)
+	if err := s.core.Load(records); err != nil {
+		s.t.Fatal(err)
+	}
+	s.lead()
+}
+
+func (s *script) step(ev Event) Effects {
+	fx := s.core.Step(s.now, ev)
+	for _, g := range fx.Persist {
+		for _, ch := range g {
+			if ch.Value == nil {
+				delete(s.store, ch.Key)
+			} else {
+				s.store[ch.Key] = ch.Value
+			}
+		}
+	}
+	s.calls, s.reads = fx.Calls, fx.Reads
+	return fx
+}
+
+// wait lets time pass, second by second.
+func (s *script) wait(d time.Duration) {
+	for end := s.now.Add(d); s.now.Before(end); {
+		s.now = s.now.Add(time.Second)
+		s.step(Tick{})
+	}
+}
+
+// offer brings a large offer of an agent, and says what is launched with it.
+func (s *script) offer(agent string) []jobs.TaskID {
+	s.offers++
+	s.step(Offered{Offers: []jobs.Offer{{
+		ID: fmt.Sprint("o", s.offers), AgentID: agent, Hostname: agent, Address: agent + ":5051", Resources: jobs.Resources{CPUs: 8, Mem: 8192},
+	}}})
+	var out []jobs.TaskID
+	for _, call := range s.calls {
+		if a, ok := call.(Accept); ok {
+			for _, l := range a.Launches {
+				out = append(out, l.Task)
+			}
+			s.step(CallAnswered{Call: a})
+		}
+	}
+	return out
+}
+
+// launchOne launches the one task that waits.
+func (s *script) launchOne(agent string) jobs.TaskID {
+	s.t.Helper()
+	list := s.offer(agent)
+	if len(list) != 1 {
+		s.t.Fatalf("launched %v, want one task", list)
+	}
+	return list[0]
+}
+
+func (s *script) update(id jobs.TaskID, state, source, reason, message string) {
+	s.step(Updated{jobs.Update{Task: id, Agent: s.agent(id), State: state, Source: source, Reason: reason, Message: message, UUID: []byte("u")}})
+}
+
+func (s *script) agent(id jobs.TaskID) string {
+	if t := s.core.tasks[id]; t != nil {
+		return t.rec.Agent
+	}
+	return "a"
+}
+
+func (s *script) executorSays(id jobs.TaskID, state string) {
+	s.update(id, state, "SOURCE_EXECUTOR", "", "")
+}
+
+func (s *script) start(name jobs.Name, request string) jobs.RunID {
+	s.t.Helper()
+	fx := s.step(Request{Do: StartRun{jobs.RunRequest{Job: name, RequestID: request}}})
+	if err := fx.Answers[0].Err; err != nil {
+		s.t.Fatal(err)
+	}
+	return fx.Answers[0].Value.(jobs.Run).ID
+}
+
+func (s *script) wantRun(id jobs.RunID, want jobs.RunState) {
+	s.t.Helper()
+	x, ok := s.core.runs[id]
+	if !ok {
+		s.t.Fatalf("run %s is gone, want %s", id, want)
+	}
+	if x.rec.State != want {
+		s.t.Errorf("run %s is %s (%s), want %s", id, x.rec.State, x.rec.Reason, want)
+	}
+}
+
+func (s *script) wantAttempt(id jobs.TaskID, want jobs.AttemptState) {
+	s.t.Helper()
+	t, ok := s.core.tasks[id]
+	if !ok {
+		s.t.Fatalf("attempt %s is gone, want %s", id, want)
+	}
+	if t.rec.State != want {
+		s.t.Errorf("attempt %s is %s (%s), want %s", id, t.rec.State, t.rec.Reason, want)
+	}
+}
+
+func (s *script) kills() int {
+	n := 0
+	for _, call := range s.calls {
+		if _, ok := call.(Kill); ok {
+			n++
+		}
+	}
+	return n
+}
+
+func manual(edit func(*jobs.Job)) jobs.Job {
+	wait := jobs.Duration(30 * time.Second)
+	j := jobs.Job{Name: "j", Kind: "stub", UnknownWait: &wait, Retry: jobs.Retry{Attempts: 3, Backoff: jobs.Duration(time.Second)}}
+	if edit != nil {
+		edit(&j)
+	}
+	return j
+}
+
+func scheduled(cron string, catchUp jobs.CatchUp) jobs.Job {
+	return manual(func(j *jobs.Job) {
+		j.Schedule = &jobs.Schedule{Spec: schedule.Spec{Cron: schedule.Crons{cron}}, CatchUp: catchUp}
+	})
+}
+
+// supersede launches the run's task, loses its agent until it is given up,
+// and launches it again.
+func (s *script) supersede() (first, second jobs.TaskID) {
+	s.t.Helper()
+	first = s.launchOne("a")
+	s.executorSays(first, jobs.TaskRunning)
+	s.update(first, jobs.TaskUnreachable, "SOURCE_MASTER", "REASON_SLAVE_REMOVED", "")
+	s.wantAttempt(first, jobs.AttemptUnknown)
+	s.wait(40 * time.Second)
+	return first, s.launchOne("b")
+}
+
+func TestLateSuccessWaitsForItsSuccessor(t *testing.T) {
+	s := newScript(t, manual(nil))
+	run := s.start("j", "1")
+	first, second := s.supersede()
+	s.executorSays(second, jobs.TaskRunning)
+	s.executorSays(first, jobs.TaskFinished)
+	if s.kills() != 1 {
+		t.Errorf("%d kills, want the successor's", s.kills())
+	}
+	s.wantRun(run, jobs.RunRunning) // or the next run would overlap with what still works
+	s.executorSays(second, jobs.TaskKilled)
+	s.wantRun(run, jobs.RunSucceeded)
+}
+
+func TestKillsEndWithTheRun(t *testing.T) {
+	s := newScript(t, manual(nil))
+	run := s.start("j", "1")
+	task := s.launchOne("a")
+	s.executorSays(task, jobs.TaskRunning)
+	s.step(Request{Do: KillRun{ID: run}})
+	s.update(task, jobs.TaskUnreachable, "SOURCE_MASTER", "REASON_SLAVE_REMOVED", "")
+	s.wantRun(run, jobs.RunCancelled)
+	kills := 0
+	for range 60 {
+		s.wait(time.Second)
+		kills += s.kills()
+	}
+	if kills > 0 {
+		t.Errorf("%d kills of a task that nobody waits for", kills)
+	}
+}
+
+func TestStartDeadline(t *testing.T) {
+	late := manual(func(j *jobs.Job) { j.StartDeadline = jobs.Duration(20 * time.Second) })
+	t.Run("waits behind an unknown attempt", func(t *testing.T) {
+		s := newScript(t, late)
+		run := s.start("j", "1")
+		task := s.launchOne("a")
+		s.update(task, jobs.TaskUnreachable, "SOURCE_MASTER", "REASON_SLAVE_REMOVED", "")
+		s.wait(25 * time.Second)
+		s.wantRun(run, jobs.RunRunning)
+		s.executorSays(task, jobs.TaskFinished)
+		s.wantRun(run, jobs.RunSucceeded)
+	})
+	t.Run("skips what never started", func(t *testing.T) {
+		s := newScript(t, late)
+		run := s.start("j", "1")
+		s.wait(25 * time.Second)
+		s.wantRun(run, jobs.RunSkipped)
+	})
+}
+
+// ending has an executor end without a word of its task.
+func (s *script) ending() jobs.TaskID {
+	s.t.Helper()
+	task := s.launchOne("a")
+	s.update(task, jobs.TaskFailed, "SOURCE_AGENT", "REASON_EXECUTOR_TERMINATED", "Executor terminated")
+	if len(s.reads) != 1 {
+		s.t.Fatalf("%d files are sought, want the outcome", len(s.reads))
+	}
+	return task
+}
+
+func TestOutcomeIsSoughtBeforeIgnoranceIsBelieved(t *testing.T) {
+	s := newScript(t, manual(nil))
+	run := s.start("j", "1")
+	task := s.ending()
+	s.update(task, jobs.TaskGone, "SOURCE_MASTER", "REASON_RECONCILIATION", "Reconciliation: Task is unknown to the agent")
+	s.wantAttempt(task, jobs.AttemptLaunching)
+	s.step(Fetched{Task: task, File: jobs.OutcomeFile, Data: mustJSON(jobs.Outcome{Task: task, OK: true})})
+	s.wantRun(run, jobs.RunSucceeded)
+}
+
+func TestUnreadableOutcomeIsDecidedAfterAFailover(t *testing.T) {
+	s := newScript(t, manual(nil))
+	s.start("j", "1")
+	task := s.ending()
+	for range seekTries + 1 {
+		s.step(Fetched{Task: task, File: jobs.OutcomeFile, Err: fs.ErrPermission})
+		s.wait(20 * time.Second)
+	}
+	s.failover()
+	s.wait(2 * time.Minute)
+	if got := s.offer("b"); len(got) != 1 {
+		t.Errorf("launched %v after unknown_wait, want another attempt", got)
+	}
+}
+
+func TestReturnedAttemptIsQueuedOnce(t *testing.T) {
+	s := newScript(t, manual(nil))
+	s.start("j", "1")
+	task := s.launchOne("a")
+	s.executorSays(task, jobs.TaskRunning)
+	s.update(task, jobs.TaskUnreachable, "SOURCE_MASTER", "REASON_SLAVE_REMOVED", "")
+	s.wait(40 * time.Second) // given up, and waits for an offer
+	s.executorSays(task, jobs.TaskRunning)
+	s.executorSays(task, jobs.TaskFailed)
+	s.wait(30 * time.Second)
+	if got := s.offer("b"); len(got) != 1 {
+		t.Errorf("launched %v, want one attempt", got)
+	}
+}
+
+func TestKilledBeforeItsStartIsALaunchFailure(t *testing.T) {
+	s := newScript(t, manual(nil))
+	s.start("j", "1")
+	task := s.launchOne("a")
+	s.wait(s.cfg.LaunchTimeout + time.Second)
+	s.update(task, jobs.TaskKilled, "SOURCE_AGENT", "REASON_TASK_KILLED_DURING_LAUNCH", "")
+	s.wantAttempt(task, jobs.AttemptNotStarted)
+}
+
+func TestSilentMasterIsYoung(t *testing.T) {
+	s := newScript(t, manual(nil))
+	s.start("j", "1")
+	task := s.launchOne("a")
+	s.executorSays(task, jobs.TaskRunning)
+	s.step(Disconnected{})
+	s.step(Subscribed{Stream: 2, FrameworkID: "f", Master: "other:5050"})
+	s.update(task, jobs.TaskUnknown, "SOURCE_MASTER", "REASON_RECONCILIATION", "Reconciliation: Task is unknown")
+	s.wantAttempt(task, jobs.AttemptRunning)
+	s.wait(s.cfg.MasterSettle + time.Second)
+	s.update(task, jobs.TaskUnknown, "SOURCE_MASTER", "REASON_RECONCILIATION", "Reconciliation: Task is unknown")
+	s.wantAttempt(task, jobs.AttemptUnknown)
+}
+
+func TestHistoryKeepsScheduledRunsBesideRequests(t *testing.T) {
+	s := newScript(t, scheduled("* * * * *", jobs.CatchUp{}))
+	finish := func(run jobs.RunID) {
+		s.executorSays(s.launchOne("a"), jobs.TaskFinished)
+		s.wantRun(run, jobs.RunSucceeded)
+	}
+	for i := range 5 {
+		finish(s.start("j", fmt.Sprint(i)))
+	}
+	s.wait(time.Minute)
+	finish(jobs.NewRunID("j", 1, jobs.InstantKey(s.now), 0))
+}
+
+func TestCatchUpLeavesOutWhatRanInTime(t *testing.T) {
+	window := jobs.Duration(time.Hour)
+	s := newScript(t, scheduled("* * * * *", jobs.CatchUp{Mode: jobs.CatchUpAll, Window: &window}))
+	s.now = s.now.Add(3*time.Minute + time.Second)
+	s.step(Tick{}) // 1 and 2 are missed, 3 runs
+	s.executorSays(s.launchOne("a"), jobs.TaskRunning)
+	s.now = s.now.Add(3 * time.Minute)
+	s.step(Tick{}) // 4 and 5 are missed, too; 6 is skipped since 3 still runs
+	got := s.core.jobs["j"].state.Backlog
+	if len(got) != 2 {
+		t.Fatalf("backlog %v, want two ranges", got)
+	}
+	for at := 3; at <= 3; at++ {
+		instant := time.Date(2026, 1, 1, 0, at, 0, 0, time.UTC)
+		for _, b := range got {
+			if instant.After(b.After) && !instant.After(b.Until) {
+				t.Errorf("%v, which ran, is in the backlog %v", instant, b)
+			}
+		}
+	}
+}
+
+func TestOneInstantOutsideTheWindowIsSkipped(t *testing.T) {
+	window := jobs.Duration(10 * time.Minute)
+	s := newScript(t, scheduled("0 * * * *", jobs.CatchUp{Window: &window}))
+	s.now = s.now.Add(time.Hour + 20*time.Minute)
+	s.step(Tick{})
+	if n := len(s.core.runs); n != 0 {
+		t.Errorf("%d runs of an instant that is 20 minutes old, want none", n)
+	}
+	if got := s.core.jobs["j"].state.Skipped; len(got) != 1 {
+		t.Errorf("skipped %v, want the instant recorded", got)
+	}
+}
+
+func TestHeldJobsTasksAreLeftAlone(t *testing.T) {
+	s := newScript(t, manual(nil))
+	s.start("j", "1")
+	task := s.launchOne("a")
+	s.store["runs/j.1."+string(jobs.RequestKey("1"))+".0"] = []byte("{")
+	s.failover()
+	s.executorSays(task, jobs.TaskFinished)
+	if len(s.calls) > 0 {
+		t.Errorf("calls %v about a task whose run cannot be read, want none: its word must come again", s.calls)
+	}
+}
