@@ -11,7 +11,6 @@ import (
 
 	"tidemill/internal/cassandra"
 	"tidemill/internal/events"
-	"tidemill/jobs"
 	"tidemill/jobs/event"
 )
 
@@ -44,6 +43,9 @@ func (d *demo) stand(ctx context.Context) error {
 		return err
 	}
 	if err := d.settle(ctx); err != nil { // one may have begun in between
+		return err
+	}
+	if err := d.notePlacements(ctx); err != nil {
 		return err
 	}
 	d.screen.say("ingest and rollup are paused, no run is under way, nothing is marked")
@@ -192,17 +194,4 @@ func (d *demo) countAgain(ctx context.Context) error {
 		return err
 	}
 	return d.stand(ctx)
-}
-
-// placed is how many attempts of a job that had a preference ran beside it.
-type placed struct{ local, all int }
-
-func (d *demo) placements(ctx context.Context, name jobs.Name) (placed, error) {
-	list, err := d.api.runs(ctx, jobs.RunQuery{Job: name, Limit: 1000})
-	var p placed
-	for _, r := range list {
-		p.local += r.Splits.Local
-		p.all += r.Splits.Placed
-	}
-	return p, err
 }

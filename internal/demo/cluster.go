@@ -25,6 +25,9 @@ const (
 	maxPings  = 5
 )
 
+// leastAgents are two to work on when one is killed.
+const leastAgents = 3
+
 // elsewhere is the host of the agent that has no Cassandra node beside it.
 const elsewhere = "127.0.0.1"
 
@@ -53,33 +56,9 @@ func (d *demo) startCluster(ctx context.Context) error {
 
 // startMesos starts an agent beside each Cassandra node and one elsewhere.
 func (d *demo) startMesos(ctx context.Context) error {
-	o := cluster.Options{
-		ZooKeeper: "zk://" + d.at.ZooKeeper + d.names.path + "/mesos",
-		WorkDir:   filepath.Join(d.dir, "mesos"),
-		Program:   []string{d.Program, "mesos"},
-	}
-	nodes, err := d.session.Nodes(ctx)
+	o, err := d.mesosOptions(ctx)
 	if err != nil {
 		return err
-	}
-	slices.SortFunc(nodes, func(a, b cassandra.Node) int { return cmp.Compare(a.Address, b.Address) })
-	for _, n := range nodes {
-		if ip := net.ParseIP(n.Address); ip == nil || !ip.IsLoopback() {
-			continue // no agent of this machine is beside it
-		}
-		o.Hostnames = append(o.Hostnames, n.Address)
-		o.Attributes = append(o.Attributes, fmt.Sprintf("rack:%s;cassandra:%s", n.Rack, n.DC))
-	}
-	o.Hostnames = append(o.Hostnames, elsewhere)
-	o.Attributes = append(o.Attributes, "rack:elsewhere")
-	o.Agents = max(len(o.Hostnames), 3)
-	for len(o.Hostnames) < o.Agents {
-		o.Hostnames = append(o.Hostnames, elsewhere)
-	}
-	// Agents of one host share its ports, and those of other programs are taken.
-	first := 20000 + 100*rand.IntN(100)
-	for i := range o.Agents {
-		o.Resources = append(o.Resources, fmt.Sprintf("cpus:4;mem:2048;disk:8192;ports:[%d-%d]", first+20*i, first+20*i+19))
 	}
 	if err := os.MkdirAll(o.WorkDir, 0o755); err != nil {
 		return fmt.Errorf("make a folder for Mesos: %w", err)
@@ -90,21 +69,47 @@ func (d *demo) startMesos(ctx context.Context) error {
 	}
 	d.onClose(func() { _ = log.Close() }) // its writers are processes, with descriptors of their own
 	o.Log = log
-	o.MasterArgs = []string{"--agent-ping-timeout", pingEvery.String(), "--max-agent-ping-timeouts", fmt.Sprint(maxPings)}
-	o.AgentArgs = o.MasterArgs
 	if d.mesos, err = cluster.Start(ctx, o); err != nil {
 		return err
 	}
 	d.onClose(d.mesos.Stop)
 	d.screen.say("a master, pid %d, at %s", d.mesos.Masters[0].Pid(), d.mesos.Masters[0].Addr())
 	for i, a := range d.mesos.Agents {
-		text := "elsewhere"
-		if i < len(o.Attributes) {
-			text = o.Attributes[i]
-		}
-		d.screen.say("%s, pid %d, on %s: %s", a.Name, a.Pid(), o.Hostnames[i], text)
+		d.screen.say("%s, pid %d, on %s: %s", a.Name, a.Pid(), o.Hostnames[i], o.Attributes[i])
 	}
 	return nil
+}
+
+func (d *demo) mesosOptions(ctx context.Context) (cluster.Options, error) {
+	args := []string{"--agent-ping-timeout", pingEvery.String(), "--max-agent-ping-timeouts", fmt.Sprint(maxPings)}
+	o := cluster.Options{
+		ZooKeeper: d.mesosAddress(), WorkDir: filepath.Join(d.dir, "mesos"),
+		Program: []string{d.Program, "mesos"}, MasterArgs: args, AgentArgs: args,
+	}
+	nodes, err := d.session.Nodes(ctx)
+	if err != nil {
+		return o, err
+	}
+	slices.SortFunc(nodes, func(a, b cassandra.Node) int { return cmp.Compare(a.Address, b.Address) })
+	agent := func(host, attributes string) {
+		o.Hostnames, o.Attributes = append(o.Hostnames, host), append(o.Attributes, attributes)
+	}
+	for _, n := range nodes {
+		// No agent of this machine is beside a node of another one.
+		if ip := net.ParseIP(n.Address); ip != nil && ip.IsLoopback() {
+			agent(n.Address, fmt.Sprintf("rack:%s;cassandra:%s", n.Rack, n.DC))
+		}
+	}
+	for agent(elsewhere, "rack:elsewhere"); len(o.Hostnames) < leastAgents; {
+		agent(elsewhere, "rack:elsewhere")
+	}
+	o.Agents = len(o.Hostnames)
+	// Agents of one host share its ports, and those of other programs are taken.
+	first := 20000 + 100*rand.IntN(100)
+	for i := range o.Agents {
+		o.Resources = append(o.Resources, fmt.Sprintf("cpus:4;mem:2048;disk:8192;ports:[%d-%d]", first+20*i, first+20*i+19))
+	}
+	return o, nil
 }
 
 // startSchedulers starts two, which find each other and the master by ZooKeeper.

@@ -70,6 +70,7 @@ type demo struct {
 	traffic events.Options
 	truth   *events.Truth
 	broken  brokenLines
+	placed  map[jobs.RunID]jobs.SplitCounts // of the runs so far
 }
 
 // Run runs the demo. It fails where a total differs from what was sent.
@@ -77,7 +78,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Events < minEvents {
 		return fmt.Errorf("a demo of %d events shows nothing: at least %d are needed", o.Events, minEvents)
 	}
-	d := &demo{Options: o, screen: newScreen(o.Out), truth: events.NewTruth()}
+	d := &demo{Options: o, screen: newScreen(o.Out), truth: events.NewTruth(), placed: map[jobs.RunID]jobs.SplitCounts{}}
 	if d.dir, err = os.MkdirTemp("", "tidemill-demo-"); err != nil {
 		return fmt.Errorf("make a folder for the demo: %w", err)
 	}

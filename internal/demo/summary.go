@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"tidemill/jobs"
@@ -17,9 +18,7 @@ func (d *demo) summary(ctx context.Context) error {
 	if err := d.printReport(ctx); err != nil {
 		return err
 	}
-	if err := d.printPlacements(ctx); err != nil {
-		return err
-	}
+	d.printPlacements()
 	fmt.Fprintln(d.Out)
 	return d.screen.times()
 }
@@ -42,24 +41,30 @@ func (d *demo) printReport(ctx context.Context) error {
 	return table.Flush()
 }
 
-// printPlacements prints the share of splits that ran beside their data.
-func (d *demo) printPlacements(ctx context.Context) error {
-	fmt.Fprintln(d.Out)
-	var all placed
-	for _, name := range []jobs.Name{totals, report, restore} {
-		p, err := d.placements(ctx, name)
+// notePlacements remembers where the splits of the runs so far ran: the
+// schedulers keep each job's last runs only.
+func (d *demo) notePlacements(ctx context.Context) error {
+	for _, name := range []jobs.Name{totals, report} {
+		list, err := d.api.runs(ctx, jobs.RunQuery{Job: name, Limit: 1000})
 		if err != nil {
 			return err
 		}
-		all.local, all.all = all.local+p.local, all.all+p.all
-		if p.all > 0 {
-			fmt.Fprintf(d.Out, "%s: %d of %d splits ran beside a replica of their data\n", name, p.local, p.all)
+		for _, r := range list {
+			d.placed[r.ID] = r.Splits
 		}
 	}
-	if all.all > 0 {
-		fmt.Fprintf(d.Out, "in all: %d of %d, %.0f %%\n", all.local, all.all, 100*float64(all.local)/float64(all.all))
-	}
 	return nil
+}
+
+// printPlacements prints the share of splits that ran beside their data.
+func (d *demo) printPlacements() {
+	local, all := 0, 0
+	for _, s := range d.placed {
+		local, all = local+s.Local, all+s.Placed
+	}
+	if all > 0 {
+		fmt.Fprintf(d.Out, "\n%d of %d splits that had a choice ran beside a replica of their data: %.0f %%\n", local, all, 100*float64(local)/float64(all))
+	}
 }
 
 // hints say what there is to look at while the demo stays up.
@@ -72,8 +77,9 @@ Everything stays up until Ctrl-C. What to look at:
   %[2]s run list
   %[2]s job resume %[3]s %[4]s %[5]s
   %[2]s events generate --count 1000 | %[2]s events send --job %[3]s
-Cassandra: %[6]v, keyspace %[7]s
-Kafka: %[8]v, topic %[9]s
+  %[2]s report --keyspace %[7]s --cassandra %[6]s
+Cassandra: %[6]s, keyspace %[7]s
+Kafka: %[8]s, topic %[9]s
 Logs: %[10]s
-`, d.schedulers[0].url, d.Program, door, writer, totals, d.at.Cassandra, d.names.keyspace, d.at.Kafka, d.names.topic, d.dir)
+`, d.schedulers[0].url, d.Program, door, writer, totals, strings.Join(d.at.Cassandra, ","), d.names.keyspace, strings.Join(d.at.Kafka, ","), d.names.topic, d.dir)
 }
