@@ -1,0 +1,169 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"tidemill/jobs"
+	"tidemill/scheduler"
+)
+
+// Bug is a planted one: the breach of a rule by what surrounds the core, or
+// by a wrapper around it. The simulation must find each.
+type Bug string
+
+// The planted bugs.
+const (
+	None                 Bug = ""
+	EffectsFirst         Bug = "effects before they are durable"
+	AcknowledgedFirst    Bug = "updates acknowledged before they are durable"
+	UncertainIsWritten   Bug = "an unknown outcome taken for a success"
+	UncountedBatches     Bug = "batches without a number"
+	TornBatches          Bug = "a mark written without the runs it covers"
+	LoadedTooEarly       Bug = "loaded before the term was raised"
+	UnfencedSubscription Bug = "subscribed without a fenced write"
+	ForgottenFence       Bug = "writes that are not fenced"
+	LostFramework        Bug = "the framework's id is not persisted"
+	StreamsMixed         Bug = "calls sent under another stream"
+	CallsOutOfOrder      Bug = "calls that do not wait for one another"
+	KillTakenForDone     Bug = "a kill taken for the end of what it kills"
+	OffersForgotten      Bug = "offers that are never answered"
+	LossIsFailure        Bug = "a lost agent's word taken for the task's"
+	NewAgentIsProof      Bug = "an unreachable agent taken for a restarted one"
+	StateRewritten       Bug = "a late success changes a final state"
+	YoungMasterBelieved  Bug = "a young master believed"
+	RefusalIsStart       Bug = "a refusal to start counted as a start"
+	LateStart            Bug = "work started after its start_by"
+	NoWaitForStartBy     Bug = "superseded before its start_by"
+	OutcomeNotSought     Bug = "an executor's end believed without its outcome file"
+	IncarnationForgotten Bug = "an incarnation that dies with its job"
+	EdgeNotPersisted     Bug = "a child's consumption is not persisted"
+	SkipsUnrecorded      Bug = "missed instants skipped without a record"
+	MarkNotPersisted     Bug = "marks that are not persisted"
+)
+
+// Bugs lists them all.
+func Bugs() []Bug {
+	return []Bug{
+		EffectsFirst, AcknowledgedFirst, UncertainIsWritten, UncountedBatches, TornBatches, LoadedTooEarly, UnfencedSubscription,
+		ForgottenFence, LostFramework, StreamsMixed, CallsOutOfOrder, KillTakenForDone, OffersForgotten, LossIsFailure, NewAgentIsProof,
+		StateRewritten, YoungMasterBelieved, RefusalIsStart, LateStart, NoWaitForStartBy, OutcomeNotSought, IncarnationForgotten,
+		EdgeNotPersisted, SkipsUnrecorded, MarkNotPersisted,
+	}
+}
+
+// corrupt is the store's breach: what of a batch is written.
+func (b Bug) corrupt(records map[string][]byte, changes []scheduler.Change) []scheduler.Change {
+	switch b {
+	case TornBatches:
+		return b.tear(changes)
+	case LostFramework:
+		return edit(changes, "meta/", func(r map[string]any) { delete(r, "framework") })
+	case IncarnationForgotten:
+		return b.forgetIncarnations(records, changes)
+	case EdgeNotPersisted:
+		return edit(changes, "state/", func(r map[string]any) { delete(r, "edges") })
+	case SkipsUnrecorded:
+		return edit(changes, "state/", func(r map[string]any) { delete(r, "skipped") })
+	case MarkNotPersisted:
+		return edit(changes, "state/", func(r map[string]any) { delete(r, "mark") })
+	}
+	return changes
+}
+
+// tear leaves new runs out of a batch that moves their mark.
+func (Bug) tear(changes []scheduler.Change) []scheduler.Change {
+	var kept []scheduler.Change
+	for _, ch := range changes {
+		if !strings.HasPrefix(ch.Key, "runs/") || !bytes.Contains(ch.Value, []byte(`"trigger":"schedule"`)) || len(changes) == 1 {
+			kept = append(kept, ch)
+		}
+	}
+	return kept
+}
+
+// forgetIncarnations deletes a job's state with the job.
+func (Bug) forgetIncarnations(records map[string][]byte, changes []scheduler.Change) []scheduler.Change {
+	out := changes
+	for _, ch := range changes {
+		if name, ok := strings.CutPrefix(ch.Key, "jobs/"); ok && ch.Value == nil && records[ch.Key] != nil {
+			out = append(out[:len(out):len(out)], scheduler.Change{Key: "state/" + name})
+		}
+	}
+	return out
+}
+
+// edit changes the records of a family on their way to the store.
+func edit(changes []scheduler.Change, family string, do func(map[string]any)) []scheduler.Change {
+	out := append([]scheduler.Change(nil), changes...)
+	for i, ch := range out {
+		if ch.Value == nil || !strings.HasPrefix(ch.Key, family) {
+			continue
+		}
+		var r map[string]any
+		decode(ch, &r)
+		do(r)
+		out[i].Value, _ = json.Marshal(r) //nolint:errchkjson // it was decoded just now
+	}
+	return out
+}
+
+// hear is the breach of who feeds the core: what it is told instead.
+func (b Bug) hear(l *leader, ev scheduler.Event) scheduler.Event {
+	switch e := ev.(type) {
+	case scheduler.Subscribed:
+		if b == YoungMasterBelieved {
+			e.MasterSince = epoch.Add(-time.Hour)
+		}
+		return e
+	case scheduler.Offered:
+		if b == OffersForgotten && l.w.chance(10) {
+			return scheduler.Tick{}
+		}
+	case scheduler.Fetched:
+		if b == OutcomeNotSought && e.File == jobs.OutcomeFile {
+			e.Data, e.Err = nil, nil
+			return e
+		}
+	case scheduler.Updated:
+		e.Update = b.distort(l, e.Update)
+		return e
+	}
+	return ev
+}
+
+// distort is the breach of who understands updates.
+func (b Bug) distort(l *leader, u jobs.Update) jobs.Update {
+	agents := u.State == jobs.TaskUnreachable || u.State == jobs.TaskLost
+	switch {
+	case b == AcknowledgedFirst && len(u.UUID) > 0 && l.open != nil:
+		l.queue.Push(l.open.number, []scheduler.Call{scheduler.Acknowledge{Task: u.Task, Agent: u.Agent, UUID: u.UUID}})
+	case b == LossIsFailure && agents && u.Reason == "REASON_SLAVE_REMOVED":
+		u.State, u.Source, u.Reason = jobs.TaskFailed, "SOURCE_EXECUTOR", ""
+	case b == NewAgentIsProof && agents && u.Reason == "REASON_SLAVE_REMOVED":
+		u.State = jobs.TaskGoneByOperator
+	case b == StateRewritten:
+		l.rewrite(u)
+	case b == RefusalIsStart && bytes.Contains(u.Data, []byte(`"not_started":true`)):
+		u.Data = bytes.Replace(u.Data, []byte(`"not_started":true`), []byte(`"not_started":false`), 1)
+	}
+	return u
+}
+
+// rewrite has a late word change what is final.
+func (l *leader) rewrite(u jobs.Update) {
+	ch := scheduler.Change{Key: "tasks/" + string(u.Task), Value: l.w.store.records["tasks/"+string(u.Task)]}
+	if ch.Value != nil && l.w.model.attempt(u.Task).rec.State.Final() {
+		l.rewritten = edit([]scheduler.Change{ch}, "tasks/", func(r map[string]any) { r["state"] = jobs.AttemptRunning })
+	}
+}
+
+// config is the breach of the core's own times.
+func (b Bug) config(c scheduler.Config) scheduler.Config {
+	if b == NoWaitForStartBy {
+		c.Skew = -time.Hour
+	}
+	return c
+}

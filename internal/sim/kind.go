@@ -1,0 +1,74 @@
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"tidemill/jobs"
+)
+
+// spec is what a simulated job does.
+type spec struct {
+	Millis     int  `json:"millis"` // of each split, about
+	Fail       int  `json:"fail,omitempty"`
+	Splits     int  `json:"splits,omitempty"`
+	Planned    bool `json:"planned,omitempty"`
+	Stages     int  `json:"stages,omitempty"` // of a plan
+	Idempotent bool `json:"idempotent,omitempty"`
+}
+
+func decodeSpec(raw json.RawMessage) spec {
+	var s spec
+	if err := json.Unmarshal(raw, &s); err != nil {
+		panic(fmt.Sprintf("a spec of our own: %v", err))
+	}
+	return s
+}
+
+func (s spec) splits(stage int) []jobs.Split {
+	out := make([]jobs.Split, max(s.Splits, 1))
+	for i := range out {
+		out[i] = jobs.Split{Stage: stage, Number: i}
+	}
+	return out
+}
+
+// plan is what a planning task writes.
+func (s spec) plan() []byte {
+	var p jobs.Plan
+	for stage := range max(s.Stages, 1) {
+		p.Splits = append(p.Splits, s.splits(stage+1)...)
+	}
+	b, _ := json.Marshal(p) //nolint:errchkjson // our own type
+	return b
+}
+
+// kind is the simulated jobs' kind: its work is done by the agents of the
+// simulation.
+type kind struct{}
+
+func (kind) Name() string    { return "sim" }
+func (kind) Summary() string { return "simulated work" }
+func (kind) Check(raw json.RawMessage) (jobs.Traits, error) {
+	s := decodeSpec(raw)
+	t := jobs.Traits{Planned: s.Planned, Idempotent: s.Idempotent}
+	if !s.Planned {
+		t.Splits = s.splits(1)
+	}
+	return t, nil
+}
+
+func (kind) Work(context.Context, jobs.Assignment, jobs.Runtime) (jobs.Result, error) {
+	return jobs.Result{}, errors.ErrUnsupported
+}
+
+var registry = sync.OnceValue(func() *jobs.Registry {
+	r, err := jobs.NewRegistry(kind{})
+	if err != nil {
+		panic(err) // one kind
+	}
+	return r
+})

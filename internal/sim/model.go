@@ -1,0 +1,584 @@
+package sim
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"tidemill/jobs"
+	"tidemill/jobs/schedule"
+	"tidemill/scheduler"
+)
+
+// model is the plain account of what should have happened: it sees every
+// write that became durable, every call that reached Mesos, and what truly
+// ran, and compares.
+type model struct {
+	w          *world
+	violations []string
+	failovers  int
+	commits    int
+
+	jobs     map[jobs.Name]*jobAccount
+	runs     map[jobs.RunID]*runAccount
+	attempts map[jobs.TaskID]*attemptAccount
+	fired    map[jobs.TaskID]bool // launched: ids are never used again
+}
+
+// jobAccount is a job as its records say.
+type jobAccount struct {
+	rec      jobRecord
+	state    stateRecord
+	sched    *schedule.Schedule
+	present  bool
+	acked    bool
+	deletes  bool // somebody asked for it
+	skipped  []span
+	children map[jobs.Name]bool
+}
+
+// The parts of the scheduler's records that the model looks at.
+type (
+	jobRecord struct {
+		Job          jobs.Job  `json:"job"`
+		FirstApplied time.Time `json:"first_applied"`
+		Rescheduled  time.Time `json:"rescheduled"`
+		Deleted      bool      `json:"deleted"`
+	}
+	stateRecord struct {
+		Incarnation int64              `json:"incarnation"`
+		Mark        time.Time          `json:"mark"`
+		Backlog     []window           `json:"backlog"`
+		Edges       map[jobs.Name]edge `json:"edges"`
+		Skipped     []span             `json:"skipped"`
+	}
+	window struct {
+		After time.Time `json:"after"`
+		Until time.Time `json:"until"`
+	}
+	span struct {
+		From time.Time `json:"from"`
+		To   time.Time `json:"to"`
+	}
+	edge struct {
+		Since   time.Time `json:"since"`
+		Pending []pending `json:"pending"`
+	}
+	pending struct {
+		Run jobs.RunID `json:"run"`
+	}
+	runRecord struct {
+		ID           jobs.RunID    `json:"id"`
+		Job          jobs.Name     `json:"job"`
+		Key          jobs.Key      `json:"key"`
+		Trigger      jobs.Trigger  `json:"trigger"`
+		Nominal      time.Time     `json:"nominal"`
+		Parents      []jobs.RunID  `json:"parents"`
+		FireChildren bool          `json:"fire_children"`
+		State        jobs.RunState `json:"state"`
+		Reason       string        `json:"reason"`
+		Created      time.Time     `json:"created"`
+		Stage        int           `json:"stage"`
+		Cancel       jobs.RunState `json:"cancel"`
+		PlanChunks   int           `json:"plan_chunks"`
+		Pinned       *pinnedJob    `json:"pinned"`
+		Attempts     []taskRecord  `json:"attempts"`
+	}
+	pinnedJob struct {
+		Overlap   jobs.Overlap   `json:"overlap"`
+		OnUnknown jobs.OnUnknown `json:"on_unknown"`
+		Retry     jobs.Retry     `json:"retry"`
+	}
+	taskRecord struct {
+		ID         jobs.TaskID       `json:"id"`
+		Run        jobs.RunID        `json:"run"`
+		Stage      int               `json:"stage"`
+		Split      int               `json:"split"`
+		Attempt    int               `json:"attempt"`
+		State      jobs.AttemptState `json:"state"`
+		Reason     string            `json:"reason"`
+		Superseded bool              `json:"superseded"`
+		Seen       bool              `json:"seen"`
+		Ending     string            `json:"ending"`
+		Agent      string            `json:"agent"`
+		StartBy    time.Time         `json:"start_by"`
+	}
+)
+
+// runAccount is a run: its record, and what truly was of it.
+type runAccount struct {
+	rec      runRecord
+	finished bool // once recorded so
+	told     bool // so were its children
+	acked    bool
+	overlap  jobs.Overlap
+	attempts []*attemptAccount
+}
+
+// attemptAccount is an attempt: its record, and what truly was of it.
+type attemptAccount struct {
+	rec      taskRecord
+	run      *runAccount
+	recorded bool
+	unknown  bool                     // ever recorded so
+	excuses  map[*attemptAccount]bool // recorded unknown before this one's launch
+	working  bool
+	began    bool
+	refused  bool // by its executor
+	success  bool
+	agent    *agent
+	touched  time.Duration // when it was last heard of
+}
+
+func newModel(w *world) *model {
+	return &model{
+		w: w, jobs: map[jobs.Name]*jobAccount{}, runs: map[jobs.RunID]*runAccount{},
+		attempts: map[jobs.TaskID]*attemptAccount{}, fired: map[jobs.TaskID]bool{},
+	}
+}
+
+func (m *model) violate(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	m.w.logf("VIOLATION %s", text)
+	m.violations = append(m.violations, fmt.Sprintf("at %.3f s: %s", m.w.now.Seconds(), text))
+}
+
+func (m *model) job(name jobs.Name) *jobAccount {
+	j := m.jobs[name]
+	if j == nil {
+		j = &jobAccount{}
+		m.jobs[name] = j
+	}
+	return j
+}
+
+func (m *model) attempt(id jobs.TaskID) *attemptAccount {
+	a := m.attempts[id]
+	if a == nil {
+		a = &attemptAccount{}
+		a.rec.ID = id
+		m.attempts[id] = a
+	}
+	return a
+}
+
+func decode(ch scheduler.Change, into any) {
+	if err := json.Unmarshal(ch.Value, into); err != nil {
+		panic(fmt.Sprintf("record %s: %v", ch.Key, err))
+	}
+}
+
+// commit sees a batch become durable.
+func (m *model) commit(changes []scheduler.Change) {
+	m.commits++
+	if m.w.trace != nil {
+		m.traceCommit(changes)
+	}
+	batch := make(map[string]bool, len(changes))
+	for _, ch := range changes {
+		batch[ch.Key] = true
+		family, name, _ := strings.Cut(ch.Key, "/")
+		if family == "jobs" {
+			m.putJob(jobs.Name(name), ch)
+		}
+	}
+	for _, ch := range changes {
+		if strings.HasPrefix(ch.Key, "runs/") {
+			m.putRun(ch)
+		}
+	}
+	for _, ch := range changes { // a batch is one write: its order says nothing
+		family, name, _ := strings.Cut(ch.Key, "/")
+		switch {
+		case family == "tasks":
+			m.putTask(jobs.TaskID(name), ch)
+		case family == "state" && ch.Value == nil:
+			m.violate("the state of job %s is deleted, and its incarnation forgotten", name)
+		case family == "state":
+			m.putState(jobs.Name(name), ch)
+		}
+	}
+	for _, ch := range changes {
+		if name, ok := strings.CutPrefix(ch.Key, "runs/"); ok && ch.Value != nil {
+			m.afterRun(m.runs[jobs.RunID(name)], batch)
+		}
+	}
+}
+
+func (m *model) traceCommit(changes []scheduler.Change) {
+	for _, ch := range changes {
+		var said struct{ State, Reason, Cancel string }
+		if ch.Value != nil && !strings.HasPrefix(ch.Key, "state/") {
+			decode(ch, &said)
+		}
+		m.w.logf("  store: %s %s %s %s (%d bytes)", ch.Key, said.State, said.Cancel, said.Reason, len(ch.Value))
+	}
+}
+
+func (m *model) putJob(name jobs.Name, ch scheduler.Change) {
+	j := m.job(name)
+	if ch.Value == nil {
+		if !j.deletes {
+			m.violate("job %s is lost: its record is deleted, and nobody asked for it", name)
+		}
+		j.present = false
+		return
+	}
+	before := j.rec
+	j.rec = jobRecord{}
+	decode(ch, &j.rec)
+	j.present = !j.rec.Deleted
+	if j.rec.Deleted && !j.deletes {
+		m.violate("job %s is lost: it is marked deleted, and nobody asked for it", name)
+	}
+	if j.rec.Job.Incarnation == before.Job.Incarnation && j.rec.Job.Version < before.Job.Version {
+		m.violate("job %s goes back from version %d to %d", name, before.Job.Version, j.rec.Job.Version)
+	}
+	j.sched = nil
+	if j.rec.Job.Schedule != nil {
+		j.sched, _ = j.rec.Job.Schedule.Compile(name, j.rec.FirstApplied) //nolint:errcheck // it was checked at the door
+	}
+}
+
+// putState checks that a mark moves only over instants that are accounted for.
+func (m *model) putState(name jobs.Name, ch scheduler.Change) {
+	j := m.job(name)
+	before := j.state
+	j.state = stateRecord{}
+	decode(ch, &j.state)
+	if j.state.Incarnation != before.Incarnation {
+		if j.state.Incarnation < before.Incarnation {
+			m.violate("job %s goes back from incarnation %d to %d", name, before.Incarnation, j.state.Incarnation)
+		}
+		j.skipped = nil
+		before.Mark = j.state.Mark
+	}
+	for _, s := range j.state.Skipped {
+		if !slices.Contains(j.skipped, s) {
+			j.skipped = append(j.skipped, s)
+		}
+	}
+	if j.state.Mark.Before(before.Mark) {
+		m.violate("job %s: its mark goes back from %s to %s", name, before.Mark, j.state.Mark)
+	}
+	if !j.present {
+		return
+	}
+	for _, p := range j.rec.Job.After {
+		if _, ok := j.state.Edges[p]; !ok {
+			m.violate("job %s: its edge from %s is lost", name, p)
+		}
+	}
+	if j.sched == nil {
+		return
+	}
+	from := before.Mark
+	if j.rec.Rescheduled.After(from) {
+		from = j.rec.Rescheduled
+	}
+	for at := range j.sched.All(from) {
+		if at.Nominal.After(j.state.Mark) {
+			break
+		}
+		if !m.accounted(j, at.Nominal) {
+			m.violate("job %s: its mark passes %s, which is neither run nor recorded", name, at.Nominal.Format(time.TimeOnly))
+		}
+	}
+	for _, b := range before.Backlog {
+		m.checkBacklog(name, j, b)
+	}
+}
+
+// checkBacklog: what leaves the backlog was run or recorded.
+func (m *model) checkBacklog(name jobs.Name, j *jobAccount, b window) {
+	for at := range j.sched.All(b.After) {
+		if at.Nominal.After(b.Until) {
+			return
+		}
+		if !at.Nominal.After(j.rec.Rescheduled) {
+			continue
+		}
+		if !m.accounted(j, at.Nominal) {
+			m.violate("job %s: %s leaves the backlog, and is neither run nor recorded", name, at.Nominal.Format(time.TimeOnly))
+		}
+	}
+}
+
+func (m *model) accounted(j *jobAccount, at time.Time) bool {
+	if m.runs[jobs.NewRunID(j.rec.Job.Name, j.state.Incarnation, jobs.InstantKey(at), 0)] != nil {
+		return true
+	}
+	if slices.ContainsFunc(j.skipped, func(s span) bool { return !at.Before(s.From) && !at.After(s.To) }) {
+		return true
+	}
+	return slices.ContainsFunc(j.state.Backlog, func(b window) bool { return at.After(b.After) && !at.After(b.Until) })
+}
+
+func (m *model) putRun(ch scheduler.Change) {
+	id := jobs.RunID(strings.TrimPrefix(ch.Key, "runs/"))
+	x := m.runs[id]
+	if ch.Value == nil {
+		if x != nil && !x.finished && !m.job(x.rec.Job).deletes {
+			m.violate("run %s is lost: its record is deleted before it was final", id)
+		}
+		if x != nil {
+			x.finished = true
+		}
+		return
+	}
+	if x == nil {
+		x = &runAccount{}
+		m.runs[id] = x
+	}
+	before := x.rec
+	x.rec = runRecord{}
+	decode(ch, &x.rec)
+	if x.rec.Pinned != nil {
+		x.overlap = x.rec.Pinned.Overlap
+	}
+	if x.finished && x.rec.State != before.State {
+		m.violate("run %s was final as %s and becomes %s", id, before.State, x.rec.State)
+	}
+	if before.State.Final() && !x.rec.State.Final() {
+		m.violate("run %s was %s and is %s again", id, before.State, x.rec.State)
+	}
+	x.finished = x.finished || x.rec.State.Final()
+	for _, rec := range x.rec.Attempts { // a final run's record takes its attempts in
+		if a := m.attempt(rec.ID); a.recorded || rec.State.Final() {
+			m.putAttempt(a, rec)
+		}
+	}
+}
+
+// afterRun looks at a run once its whole batch is known.
+func (m *model) afterRun(x *runAccount, batch map[string]bool) {
+	for _, p := range x.rec.Parents {
+		parent := m.runs[p]
+		switch {
+		case parent == nil:
+			m.violate("run %s comes before its parent %s was recorded", x.rec.ID, p)
+		case !parent.finished:
+			m.violate("run %s comes before its parent %s has ended", x.rec.ID, p)
+		}
+	}
+	if !x.finished {
+		return
+	}
+	if x.rec.State == jobs.RunSucceeded {
+		m.checkSuccess(x)
+	}
+	if !x.rec.FireChildren {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.jobs)) {
+		child := m.jobs[name]
+		if e, ok := child.state.Edges[x.rec.Job]; ok && child.present && !x.rec.Created.Before(e.Since) && !m.told(name, e, x, batch) {
+			m.violate("run %s ended, and its child %s is not told in the same write", x.rec.ID, name)
+		}
+	}
+}
+
+// told: the run waits at the edge, or a run of the child was made in the same write.
+func (m *model) told(child jobs.Name, e edge, x *runAccount, batch map[string]bool) bool {
+	if !batch["state/"+string(child)] {
+		return x.told
+	}
+	x.told = true
+	if slices.ContainsFunc(e.Pending, func(p pending) bool { return p.Run == x.rec.ID }) {
+		return true
+	}
+	for key := range batch {
+		if id, ok := strings.CutPrefix(key, "runs/"); ok && m.runs[jobs.RunID(id)] != nil && m.runs[jobs.RunID(id)].rec.Job == child {
+			return true
+		}
+	}
+	return false
+}
+
+// checkSuccess: a run that succeeded has an attempt of each split that did.
+func (m *model) checkSuccess(x *runAccount) {
+	succeeded, seen := map[[2]int]bool{}, map[[2]int]bool{}
+	for _, a := range x.attempts {
+		at := [2]int{a.rec.Stage, a.rec.Split}
+		seen[at] = true
+		succeeded[at] = succeeded[at] || a.success
+	}
+	for _, a := range x.attempts {
+		if at := [2]int{a.rec.Stage, a.rec.Split}; !succeeded[at] {
+			m.violate("run %s is recorded as succeeded, and its split %v never did", x.rec.ID, at)
+			return
+		}
+	}
+	if len(seen) == 0 && x.rec.Reason == "" {
+		m.violate("run %s is recorded as succeeded, and nothing ran", x.rec.ID)
+	}
+}
+
+func (m *model) putTask(id jobs.TaskID, ch scheduler.Change) {
+	a := m.attempt(id)
+	if ch.Value == nil {
+		if a.run != nil && !a.run.finished {
+			m.violate("attempt %s is forgotten while its run lives", id)
+		}
+		return
+	}
+	var rec taskRecord
+	decode(ch, &rec)
+	m.putAttempt(a, rec)
+}
+
+func (m *model) putAttempt(a *attemptAccount, rec taskRecord) {
+	id, before := rec.ID, a.rec
+	a.rec, a.touched = rec, m.w.now
+	if !a.recorded {
+		m.newAttempt(a)
+	}
+	if before.State.Final() && a.rec.State != before.State {
+		m.violate("attempt %s was final as %s and becomes %s", id, before.State, a.rec.State)
+	}
+	if a.rec.State == jobs.AttemptUnknown && !a.unknown {
+		a.unknown = true
+		m.believed(a)
+	}
+	if a.rec.State == jobs.AttemptNotStarted && a.began && !a.unknown && a.agent != nil && !a.agent.lost {
+		m.violate("attempt %s is recorded as never started, and it did", id)
+	}
+	if a.rec.State == jobs.AttemptFailed && a.refused {
+		m.violate("attempt %s is recorded as failed, and its executor refused to start it", id)
+	}
+}
+
+// newAttempt is a launch being recorded: it says what it supersedes.
+func (m *model) newAttempt(a *attemptAccount) {
+	a.recorded = true
+	a.run = m.runs[a.rec.Run]
+	if a.run == nil {
+		m.violate("attempt %s is of a run that was never recorded", a.rec.ID)
+		a.run = &runAccount{}
+	}
+	if a.run.finished {
+		m.violate("attempt %s is launched after its run ended as %s", a.rec.ID, a.run.rec.State)
+	}
+	a.excuses = map[*attemptAccount]bool{}
+	for _, x := range m.runs {
+		if x.rec.Job != a.run.rec.Job {
+			continue
+		}
+		for _, other := range x.attempts {
+			if other.unknown {
+				a.excuses[other] = true
+			}
+			if x == a.run && other.rec.Stage == a.rec.Stage && other.rec.Split == a.rec.Split {
+				m.checkSuperseded(a, other)
+			}
+		}
+	}
+	a.run.attempts = append(a.run.attempts, a)
+}
+
+// checkSuperseded: another attempt is launched only when the one before is
+// over, or was given up after its start_by.
+func (m *model) checkSuperseded(a, other *attemptAccount) {
+	switch {
+	case other.rec.State.Final():
+		if other.rec.State == jobs.AttemptSucceeded && a.rec.Stage > 0 {
+			m.violate("attempt %s is launched after %s succeeded", a.rec.ID, other.rec.ID)
+		}
+	case other.rec.State != jobs.AttemptUnknown || !other.rec.Superseded:
+		m.violate("attempt %s is launched while %s is %s", a.rec.ID, other.rec.ID, other.rec.State)
+	case !other.rec.Seen && epoch.Add(m.w.now).Before(other.rec.StartBy):
+		m.violate("attempt %s is launched before the start_by of %s has passed", a.rec.ID, other.rec.ID)
+	}
+}
+
+// believed: ignorance is no reason to call an attempt unknown while its agent
+// was here all the time.
+func (m *model) believed(a *attemptAccount) {
+	if a.rec.Reason != "REASON_RECONCILIATION" || !a.working || a.agent.silent > 0 {
+		return
+	}
+	m.violate("attempt %s is recorded as unknown, on a master's word, while it is at work on an agent that was never away", a.rec.ID)
+}
+
+// started: an attempt truly begins its work.
+func (m *model) started(on *agent, t *agentTask) {
+	a := m.attempt(t.launch.Task)
+	m.w.logf("%s: %s begins", on.id, t.launch.Task)
+	if a.began {
+		m.violate("attempt %s begins twice", t.launch.Task)
+	}
+	a.began, a.working, a.agent = true, true, on
+	if !a.recorded {
+		m.violate("attempt %s begins and was never recorded", t.launch.Task)
+		return
+	}
+	if on.clock().After(a.rec.StartBy) {
+		m.violate("attempt %s begins after its start_by", t.launch.Task)
+	}
+	for _, id := range slices.Sorted(maps.Keys(m.runs)) {
+		if x := m.runs[id]; x.rec.Job == a.run.rec.Job {
+			m.checkOthers(a, x)
+		}
+	}
+}
+
+// checkOthers: no other attempt of the split is at work or succeeded, and no
+// other run where the policy forbids it, but those recorded unknown in time.
+func (m *model) checkOthers(a *attemptAccount, x *runAccount) {
+	for _, other := range x.attempts {
+		if other == a || a.excuses[other] {
+			continue
+		}
+		same := x == a.run && other.rec.Stage == a.rec.Stage && other.rec.Split == a.rec.Split
+		switch {
+		case same && other.working:
+			m.violate("doubled: attempt %s begins while %s is at work", a.rec.ID, other.rec.ID)
+		case same && other.success && a.rec.Stage > 0 && !(other.agent.lost):
+			m.violate("doubled: attempt %s begins after %s succeeded", a.rec.ID, other.rec.ID)
+		case x != a.run && other.working && a.run.overlap != jobs.OverlapAllow && x.overlap != jobs.OverlapAllow:
+			m.violate("overlap: attempt %s begins while %s is at work", a.rec.ID, other.rec.ID)
+		}
+	}
+}
+
+// refused: its executor does not start it.
+func (m *model) refused(t *agentTask) { m.attempt(t.launch.Task).refused = true }
+
+func (m *model) ended(t *agentTask, out jobs.Outcome) {
+	a := m.attempt(t.launch.Task)
+	m.w.logf("%s ends, ok: %v, killed: %v", t.launch.Task, out.OK, out.Killed)
+	a.working, a.success = false, out.OK
+}
+
+func (m *model) acknowledged(name jobs.Name) {
+	j := m.job(name)
+	j.acked = true
+	if !j.present {
+		m.violate("job %s is acknowledged and not durable", name)
+	}
+}
+
+func (m *model) acknowledgedRun(id jobs.RunID) {
+	if m.runs[id] == nil {
+		m.violate("run %s is acknowledged and not durable", id)
+	}
+}
+
+func (m *model) deleting(name jobs.Name) { m.job(name).deletes = true }
+
+func (m *model) anyLiveRun() jobs.RunID {
+	var live []jobs.RunID
+	for id, x := range m.runs {
+		if !x.finished {
+			live = append(live, id)
+		}
+	}
+	if len(live) == 0 {
+		return ""
+	}
+	slices.Sort(live)
+	return pick(m.w, live...)
+}
