@@ -25,6 +25,8 @@ PARALLEL ?= 2
 # How long each fuzz target and each benchmark runs.
 FUZZTIME ?= 10s
 BENCHTIME ?= 1s
+# How many histories the simulation plays; a failing one prints its seed.
+HISTORIES ?= 100000
 # What the demo sends; KEEP=1 leaves it up until Ctrl-C.
 EVENTS ?= 100000
 KEEP ?=
@@ -74,13 +76,13 @@ fuzz: tools ## Run each fuzz target for FUZZTIME (10s)
 	done
 
 .PHONY: sim
-sim: tools ## Simulate random histories of crashes, failovers and lost messages
-	@go test ./internal/sim -run TestSim -count 1 -v
+sim: tools ## Simulate HISTORIES (100000) random histories of crashes, failovers and lost messages
+	@go run ./internal/sim/simulate -histories $(HISTORIES)
 
 .PHONY: conformance
 conformance: tools ## Hold the Mesos adapters and the local Mesos against recordings of a real one
-	@env -u CI go test ./internal/mesos ./internal/mesoslocal -run 'Conformance|Replay|Recording' -count 1 -v \
-		| grep -E 'conformance:|^(---|===)? *FAIL|^ok'
+	@env -u CI go test ./internal/mesos ./internal/mesoslocal -run '^TestConformance$$|^TestEveryRecording' -count 1 -v \
+		| grep -E 'conformance:|FAIL|^ok'
 
 .PHONY: bench
 bench: tools ## Run the benchmarks that need no server, each for BENCHTIME (1s)

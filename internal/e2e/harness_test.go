@@ -124,14 +124,14 @@ func (p *process) start() {
 	p.cmd, p.done = cmd, make(chan struct{})
 	go func(done chan struct{}) {
 		defer close(done)
-		cmd.Wait()
+		_ = cmd.Wait() // it is killed
 	}(p.done)
 	p.world.t.Cleanup(p.kill)
 }
 
 // kill is SIGKILL, and returns when the process is gone.
 func (p *process) kill() {
-	p.cmd.Process.Kill()
+	_ = p.cmd.Process.Kill() // it may be gone
 	<-p.done
 }
 
