@@ -14,8 +14,11 @@ import (
 )
 
 const (
-	// patience is how long nobody may lead.
+	// patience is how long nobody may lead, or a service not run.
 	patience = time.Minute
+	// longest is how long anything else may take, on a machine that has other
+	// things to do.
+	longest  = 10 * time.Minute
 	askEvery = 200 * time.Millisecond
 	// tailBytes of a failed task's stderr are shown.
 	tailBytes = 2 << 10
@@ -107,14 +110,14 @@ func (a *api) runs(ctx context.Context, q jobs.RunQuery) ([]jobs.RunView, error)
 }
 
 // perform runs a job by hand and returns when the run has succeeded.
-func (d *demo) perform(ctx context.Context, name jobs.Name, limit time.Duration) (jobs.RunView, error) {
+func (d *demo) perform(ctx context.Context, name jobs.Name) (jobs.RunView, error) {
 	request := jobs.RunRequest{Job: name, RequestID: rand.Text()}
 	started, err := ask(ctx, d.api, func(ctx context.Context, c *client.Client) (jobs.Run, error) { return c.StartRun(ctx, request) })
 	if err != nil {
 		return jobs.RunView{}, err
 	}
 	var v jobs.RunView
-	err = d.await(ctx, "the end of run "+string(started.ID), limit, func(ctx context.Context) (bool, string, error) {
+	err = d.await(ctx, "the end of run "+string(started.ID), longest, func(ctx context.Context) (bool, string, error) {
 		var err error
 		v, err = d.api.run(ctx, started.ID)
 		return v.State.Final(), progressOf(v), err
@@ -163,15 +166,15 @@ func (d *demo) whyFailed(ctx context.Context, v jobs.RunView) string {
 	return b.String()
 }
 
-// await asks until it is done, tells how far it is, and fails after the limit.
-func (d *demo) await(ctx context.Context, what string, limit time.Duration, ask func(context.Context) (done bool, note string, err error)) error {
+// await looks until it is done, tells how far it is, and fails after the limit.
+func (d *demo) await(ctx context.Context, what string, limit time.Duration, look func(context.Context) (done bool, note string, err error)) error {
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
 	last := ""
 	for {
-		done, note, err := ask(within)
+		done, note, err := look(within)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()

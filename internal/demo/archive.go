@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -25,7 +24,7 @@ const objectsGlob = "20*/*/*.gz"
 
 // archiveLog copies the whole log to objects by a job, and compares them.
 func (d *demo) archiveLog(ctx context.Context) error {
-	if _, err := d.perform(ctx, archive, 2*time.Minute); err != nil {
+	if _, err := d.perform(ctx, archive); err != nil {
 		return err
 	}
 	log, err := d.readLog(ctx)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/gocql/gocql"
@@ -20,7 +19,7 @@ func (d *demo) drain(ctx context.Context) error {
 	if err := d.api.pause(ctx, true, door); err != nil {
 		return err
 	}
-	err := d.await(ctx, "a lag of 0", 3*time.Minute, func(ctx context.Context) (bool, string, error) {
+	err := d.await(ctx, "a lag of 0", longest, func(ctx context.Context) (bool, string, error) {
 		lag, err := d.lag(ctx)
 		return err == nil && lag == 0, fmt.Sprintf("%d events of the log are not in Cassandra yet", lag), err
 	})
@@ -117,10 +116,10 @@ func compareOne(diff *Differences, where string, want, got events.Counts) {
 
 func union[K comparable, V any](a, b map[K]V) map[K]struct{} {
 	keys := map[K]struct{}{}
-	for k := range maps.Keys(a) {
+	for k := range a {
 		keys[k] = struct{}{}
 	}
-	for k := range maps.Keys(b) {
+	for k := range b {
 		keys[k] = struct{}{}
 	}
 	return keys
@@ -168,7 +167,7 @@ func readDays(ctx context.Context, s *cassandra.Session, table string) (dayCount
 
 // truncateTables empties every table by a job, and finds every total gone.
 func (d *demo) truncateTables(ctx context.Context) error {
-	if _, err := d.perform(ctx, truncate, 2*time.Minute); err != nil {
+	if _, err := d.perform(ctx, truncate); err != nil {
 		return err
 	}
 	var diff Differences

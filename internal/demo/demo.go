@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -17,7 +17,6 @@ import (
 	"tidemill/internal/cassandra"
 	"tidemill/internal/events"
 	"tidemill/internal/kafka"
-	"tidemill/internal/lifeline"
 	"tidemill/internal/mesoslocal/cluster"
 	"tidemill/internal/s3"
 	"tidemill/internal/stack"
@@ -59,7 +58,6 @@ type demo struct {
 
 	at         stack.Addresses
 	mesos      *cluster.Cluster
-	line       *lifeline.Line
 	schedulers []*process
 	api        *api
 
@@ -90,7 +88,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		err = errors.Join(err, os.RemoveAll(d.dir))
 	}()
 	defer func() {
-		for _, end := range reversed(d.close) {
+		for _, end := range slices.Backward(d.close) {
 			end()
 		}
 	}()
@@ -136,14 +134,6 @@ func (d *demo) stages() []stage {
 
 func (d *demo) onClose(end func()) { d.close = append(d.close, end) }
 
-func reversed[T any](list []T) []T {
-	out := make([]T, 0, len(list))
-	for i := len(list) - 1; i >= 0; i-- {
-		out = append(out, list[i])
-	}
-	return out
-}
-
 // Differences are what a check found wrong.
 type Differences []string
 
@@ -169,7 +159,7 @@ func (d Differences) err() error {
 // settle returns when nothing is left to be counted or reported, and nothing
 // runs.
 func (d *demo) settle(ctx context.Context) error {
-	return d.await(ctx, "the end of all counting", 3*time.Minute, func(ctx context.Context) (bool, string, error) {
+	return d.await(ctx, "the end of all counting", longest, func(ctx context.Context) (bool, string, error) {
 		live, err := d.liveRuns(ctx)
 		if err != nil {
 			return false, "", err

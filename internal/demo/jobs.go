@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"time"
 
 	files "tidemill/deploy/demo"
 	"tidemill/internal/jobfile"
@@ -24,7 +23,7 @@ func (d *demo) applyJobs(ctx context.Context) error {
 		d.screen.say("%s: %s", j.Name, j.Description)
 	}
 	for _, name := range []jobs.Name{door, writer} {
-		err := d.await(ctx, "the instances of "+string(name), time.Minute, func(ctx context.Context) (bool, string, error) {
+		err := d.await(ctx, "the instances of "+string(name), patience, func(ctx context.Context) (bool, string, error) {
 			v, running, err := d.service(ctx, name)
 			return err == nil && len(running) == 2, progressOf(v), err
 		})

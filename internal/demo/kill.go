@@ -136,7 +136,7 @@ func (d *demo) killAgent(ctx context.Context) error {
 	return nil
 }
 
-// victim chooses a running attempt of a service, on another host if it can.
+// victim chooses a running attempt of a service, on any other host if it can.
 func (d *demo) victim(ctx context.Context, name jobs.Name, but string) (jobs.TaskView, error) {
 	var found jobs.TaskView
 	err := d.await(ctx, "an instance of "+string(name), recovery, func(ctx context.Context) (bool, string, error) {
@@ -144,18 +144,10 @@ func (d *demo) victim(ctx context.Context, name jobs.Name, but string) (jobs.Tas
 		if err != nil || len(running) == 0 {
 			return false, "no instance runs", err
 		}
-		slices.SortStableFunc(running, func(a, b jobs.TaskView) int { return rank(a.Host == but) - rank(b.Host == but) })
-		found = running[0]
+		found = running[max(0, slices.IndexFunc(running, func(t jobs.TaskView) bool { return t.Host != but }))]
 		return true, "", nil
 	})
 	return found, err
-}
-
-func rank(last bool) int {
-	if last {
-		return 1
-	}
-	return 0
 }
 
 // runsAgain waits until a later attempt does the work of one that is gone.

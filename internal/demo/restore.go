@@ -109,7 +109,7 @@ func compressTruncated(lines [][]byte) ([]byte, error) {
 
 // restoreObjects restores everything by a job, and compares the quarantine.
 func (d *demo) restoreObjects(ctx context.Context) error {
-	v, err := d.perform(ctx, restore, 5*time.Minute)
+	v, err := d.perform(ctx, restore)
 	if err != nil {
 		return err
 	}

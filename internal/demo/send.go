@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -64,10 +65,10 @@ func (d *demo) sendWhileKilling(ctx context.Context) error {
 
 // sendLate waits for the first totals, and then sends events of days before.
 func (d *demo) sendLate(ctx context.Context) error {
-	err := d.await(ctx, "the first totals", 2*time.Minute, func(ctx context.Context) (bool, string, error) {
+	err := d.await(ctx, "the first totals", longest, func(ctx context.Context) (bool, string, error) {
 		var id gocql.UUID
 		err := d.session.Query(`SELECT id FROM campaign LIMIT 1`).WithContext(ctx).Scan(&id)
-		if err == gocql.ErrNotFound {
+		if errors.Is(err, gocql.ErrNotFound) {
 			return false, "waiting for the first totals", nil
 		}
 		return err == nil, "", err
