@@ -155,8 +155,10 @@ func (s *Scheduler) Apply(_ context.Context, list []jobs.Job) ([]jobs.Job, error
 	if err := wrong.Err(); err != nil {
 		return nil, err
 	}
-	for _, j := range out {
-		s.put(jobs.JobView{Job: j, State: "idle"})
+	for _, j := range out { // counters survive
+		v := s.jobs[j.Name]
+		v.Job, v.State = j, cmp.Or(v.State, "idle")
+		s.put(v)
 	}
 	return out, nil
 }

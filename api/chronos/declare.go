@@ -38,9 +38,6 @@ func (s *Server) apply(ctx context.Context, r *http.Request, belongs func(Job) e
 	if err != nil {
 		return err
 	}
-	if len(c.URIs) > 0 && len(c.Fetch) > 0 {
-		return invalid("uris", "is the old form of fetch; give one of them")
-	}
 	if err := belongs(c); err != nil {
 		return err
 	}
@@ -141,25 +138,19 @@ func (s *Server) views(ctx context.Context, list []jobs.JobView) ([]Job, error) 
 	return out, nil
 }
 
-// view shows a job. Its errors since the last success are among its latest
-// runs, where there was a success; else they are all of its errors.
+// view shows a job. Its errors since a success are among its latest runs.
 func (s *Server) view(ctx context.Context, v jobs.JobView) (Job, error) {
-	switch {
-	case v.LastFailure == nil:
-		return FromView(v, 0), nil
-	case v.LastSuccess == nil:
-		return FromView(v, v.Failures), nil
-	case v.LastFailure.Before(*v.LastSuccess):
-		return FromView(v, 0), nil
+	j := FromView(v)
+	if v.LastSuccess == nil || v.LastFailure == nil || v.LastFailure.Before(*v.LastSuccess) {
+		return j, nil
 	}
 	failed, _, err := s.Scheduler.Runs(ctx, jobs.RunQuery{Job: v.Name, State: jobs.RunFailed, Limit: maxRuns})
-	since := int64(0)
 	for _, r := range failed {
 		if r.Ended.After(*v.LastSuccess) {
-			since++
+			j.ErrorsSinceLastSuccess++
 		}
 	}
-	return FromView(v, since), err
+	return j, err
 }
 
 // search finds the jobs whose name and command hold what is asked for, or

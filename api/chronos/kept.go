@@ -76,6 +76,15 @@ func (j *Job) labels() map[string]string {
 	return out
 }
 
+// twice says that the downloads are in both forms, and not the same.
+func (j *Job) twice() bool {
+	old := make([]string, len(j.Fetch))
+	for i, f := range j.Fetch {
+		old[i] = f.URI
+	}
+	return len(j.URIs) > 0 && len(j.Fetch) > 0 && !slices.Equal(j.URIs, old)
+}
+
 // fetches are the downloads, in whichever form they are written.
 func (j *Job) fetches() []Fetch {
 	if len(j.Fetch) > 0 {
@@ -114,6 +123,9 @@ func (j *Job) restore(labels map[string]string) {
 // fields it cannot be run by. A field that is stored already as it is was
 // accepted before.
 func (t Translation) keep(j *Job, out *jobs.Job, e *jobs.FieldErrors) (remarks []string) {
+	if j.twice() {
+		e.Addf("uris", "is the old form of fetch; give one of them")
+	}
 	kept := j.labels()
 	size := 0
 	for name, value := range kept {

@@ -151,7 +151,24 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.Header().Set("Content-Type", rest.JSON)
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, document(failure{Message: err.Error(), Status: http.StatusText(status)}))
+	_, _ = io.WriteString(w, document(failure{Message: inChronosWords(err).Error(), Status: http.StatusText(status)}))
+}
+
+// inChronosWords calls the fields that are at fault as the caller did.
+func inChronosWords(err error) error {
+	var found jobs.FieldErrors
+	if !errors.As(err, &found) {
+		return err
+	}
+	names := strings.NewReplacer("schedule.repeat", "schedule", "schedule.zone", "scheduleTimeZone", "after", "parents",
+		"spec.command", "command", "spec.argv", "arguments", "spec.env", "environmentVariables", "retry.attempts", "retries",
+		"placement.constraints", "constraints", "max_run_time", "maxCompletionTime", "resources.", "")
+	out := make(jobs.FieldErrors, len(found))
+	for i, f := range found {
+		f.Field = names.Replace(f.Field)
+		out[i] = f
+	}
+	return out
 }
 
 func write(w http.ResponseWriter, media, body string) {

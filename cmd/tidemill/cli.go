@@ -24,6 +24,8 @@ type commandLine struct {
 	Job       jobCmd       `cmd:"" help:"Validate, apply, list, show, run, pause, resume and delete jobs."`
 	Run       runCmd       `cmd:"" help:"List, show and kill runs, and read their logs."`
 	Schedule  scheduleCmd  `cmd:"" help:"Try out schedules."`
+	Import    importCmd    `cmd:"" help:"Take over jobs from another scheduler."`
+	Export    exportCmd    `cmd:"" help:"Write jobs in another scheduler's form."`
 	Doctor    doctorCmd    `cmd:"" help:"Check this machine and the addresses for what Tidemill needs."`
 	Config    configCmd    `cmd:"" help:"Show the scheduler's effective configuration."`
 	Stack     stackCmd     `cmd:"" help:"Start real ZooKeeper, Kafka, Cassandra and S3 servers on this machine."`
