@@ -269,9 +269,8 @@ func (s *site) resolve(host string) string {
 }
 
 var (
-	sleeping  = regexp.MustCompile(`sleep (\d+(\.\d+)?)`)
-	recorder  = regexp.MustCompile(`exec python3 /srv/mesos/exec\.py (\S+?)( \w*)?"`)
-	graceTime = regexp.MustCompile(`"grace_period": \{"nanoseconds": (\d+)\}`)
+	sleeping = regexp.MustCompile(`sleep (\d+(\.\d+)?)`)
+	recorder = regexp.MustCompile(`exec python3 /srv/mesos/exec\.py (\S+?)( \w*)?"`)
 )
 
 // rewrite adapts what tasks run: sleeps are scaled, and the recorded executor is one

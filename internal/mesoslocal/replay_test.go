@@ -2,7 +2,6 @@ package mesoslocal
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,7 +58,6 @@ type conn struct {
 	ended     bool // the live stream ended by its last chunk
 	broken    bool
 	taken     int // responses compared so far
-	raw       bytes.Buffer
 }
 
 type response struct {

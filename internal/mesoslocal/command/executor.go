@@ -167,7 +167,8 @@ func (e *Executor) await(process *process) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.finished = true
-	state, message := mesos.TASK_FAILED, ""
+	state := mesos.TASK_FAILED
+	var message string
 	switch {
 	case status.Exited() && status.ExitStatus() == 0:
 		state = mesos.TASK_FINISHED
