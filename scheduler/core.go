@@ -99,7 +99,7 @@ type Core struct {
 	wantRevive  bool
 	skew        time.Duration // of our clock against the store's
 	offers      []jobs.Offer  // of this step, not answered yet
-	ready       []*split      // wait for an offer, first come first
+	ready       readyQueue    // wait for an offer, first come first
 	agents      map[string]*agent
 	schedulers  []string
 
@@ -123,7 +123,7 @@ func New(cfg Config, kinds *jobs.Registry) *Core {
 		cfg: cfg, kinds: kinds,
 		jobs: map[jobs.Name]*job{}, graph: jobs.NewGraph(), runs: map[jobs.RunID]*run{},
 		tasks: map[jobs.TaskID]*task{}, targets: map[string]int64{}, agents: map[string]*agent{},
-		dirtySet: map[string]bool{}, problems: map[string]string{},
+		dirtySet: map[string]bool{}, problems: map[string]string{}, ready: newReadyQueue(),
 	}
 }
 
@@ -249,8 +249,12 @@ func (c *Core) at(t time.Time, do func()) {
 	heap.Push(&c.timers, timer{at: t, seq: c.timerSeq, do: do})
 }
 
+// maxFired bounds the timers of one step, so that thousands of jobs due at
+// one instant do not keep everything else waiting: Wake asks for the rest.
+const maxFired = 500
+
 func (c *Core) fireTimers() {
-	for len(c.timers) > 0 && !c.timers[0].at.After(c.now) {
+	for n := 0; n < maxFired && len(c.timers) > 0 && !c.timers[0].at.After(c.now); n++ {
 		t := heap.Pop(&c.timers).(timer)
 		t.do()
 		c.seal()

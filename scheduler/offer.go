@@ -63,25 +63,27 @@ func (c *Core) match() {
 	}
 	offers := c.offers
 	c.offers = nil
-	c.dropStale()
-	tasks := make([]match.Task, len(c.ready))
-	for i, s := range c.ready {
-		tasks[i] = c.waitingTask(s)
+	accepts := make([]*Accept, len(offers))
+	widens := c.serve(match.NewRound(c.now, offers), func(s *split, p match.Placement) {
+		if accepts[p.Offer] == nil {
+			accepts[p.Offer] = &Accept{Offers: []string{offers[p.Offer].ID}}
+		}
+		accepts[p.Offer].Launches = append(accepts[p.Offer].Launches, c.launch(s, p, &offers[p.Offer]))
+		c.seal()
+	})
+	if !widens.IsZero() {
+		c.reviveAlarm.set(c, widens, func() { c.wantRevive = true })
 	}
-	res := match.Match(c.now, tasks, offers)
-	used := c.launchAll(res.Placements, offers)
-	for i, refusals := range res.Refusals {
-		c.ready[i].refusals = refusals
+	var rest []string
+	for i, a := range accepts {
+		if a != nil {
+			c.call(*a)
+		} else {
+			rest = append(rest, offers[i].ID)
+		}
 	}
-	if !res.Widens.IsZero() {
-		c.reviveAlarm.set(c, res.Widens, func() { c.wantRevive = true })
-	}
-	c.dropStale()
-	c.decline(offers, used, res.Widens)
+	c.decline(rest, widens)
 }
-
-// dropStale takes splits out of the queue that wait no more.
-func (c *Core) dropStale() { c.ready = slices.DeleteFunc(c.ready, (*split).stale) }
 
 // waitingTask is a split as the matching sees it.
 func (c *Core) waitingTask(s *split) match.Task {
@@ -96,29 +98,6 @@ func (c *Core) waitingTask(s *split) match.Task {
 		t.Executor = match.Executor{Resources: c.cfg.Own.Resources}
 	}
 	return t
-}
-
-// launchAll launches the placed tasks, one ACCEPT an offer, and says which
-// offers it used.
-func (c *Core) launchAll(placements []match.Placement, offers []jobs.Offer) map[int]bool {
-	used := map[int]bool{}
-	accepts := map[int]*Accept{}
-	var order []int
-	for _, p := range placements {
-		a := accepts[p.Offer]
-		if a == nil {
-			a = &Accept{Offers: []string{offers[p.Offer].ID}}
-			accepts[p.Offer] = a
-			order = append(order, p.Offer)
-		}
-		a.Launches = append(a.Launches, c.launch(c.ready[p.Task], p, &offers[p.Offer]))
-		c.seal()
-		used[p.Offer] = true
-	}
-	for _, i := range order {
-		c.call(*accepts[i])
-	}
-	return used
 }
 
 // launch makes an attempt's record, which becomes durable before its ACCEPT
@@ -142,7 +121,8 @@ func (c *Core) launch(s *split, p match.Placement, o *jobs.Offer) Launch {
 		c.agentOf(o.AgentID).live[exec.ID]++
 	}
 	t.rec.Executor = exec.ID
-	s.current, s.waiting, s.since, s.refusals = t, false, time.Time{}, nil
+	c.unqueue(s)
+	s.current, s.since, s.refusals = t, time.Time{}, nil
 	x.tasks[t.rec.ID], c.tasks[t.rec.ID] = t, t
 	c.launches++
 	c.touch(t)
@@ -267,22 +247,16 @@ func (c *Core) onExecutorLost(e ExecutorLost) {
 
 // decline returns what was not used. While something waits for a nearer
 // offer, nothing is refused for longer than that wait.
-func (c *Core) decline(offers []jobs.Offer, used map[int]bool, widens time.Time) {
+func (c *Core) decline(offers []string, widens time.Time) {
 	refuse := c.cfg.IdleDecline
-	if len(c.ready) > 0 {
+	if c.ready.count > 0 {
 		refuse = 5 * time.Second
 	}
 	if !widens.IsZero() {
 		refuse = min(refuse, max(widens.Sub(c.now), 0))
 	}
-	var ids []string
-	for i, o := range offers {
-		if !used[i] {
-			ids = append(ids, o.ID)
-		}
-	}
-	if len(ids) > 0 {
-		c.fx.Free = append(c.fx.Free, Decline{Offers: ids, Refuse: refuse})
+	if len(offers) > 0 {
+		c.fx.Free = append(c.fx.Free, Decline{Offers: offers, Refuse: refuse})
 	}
 }
 
@@ -299,7 +273,7 @@ func (c *Core) reviveOrSuppress() {
 	if c.stream == 0 {
 		return
 	}
-	if len(c.ready) > 0 && c.wantRevive {
+	if c.ready.count > 0 && c.wantRevive {
 		if wait := c.lastRevive.Add(reviveGap).Sub(c.now); wait > 0 {
 			c.wantRevive = false
 			c.reviveAlarm.set(c, c.now.Add(wait), func() { c.wantRevive = true })
@@ -312,10 +286,9 @@ func (c *Core) reviveOrSuppress() {
 }
 
 func (c *Core) suppressIdle() {
-	c.dropStale()
 	switch {
 	case c.stream == 0 || c.suppressed:
-	case len(c.ready) > 0 || c.now.Sub(c.lastRevive) < idleBefore:
+	case c.ready.count > 0 || c.now.Sub(c.lastRevive) < idleBefore:
 		c.idleAlarm.set(c, c.now.Add(idleBefore), c.suppressIdle)
 	default:
 		c.suppressed = true

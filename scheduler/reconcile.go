@@ -125,7 +125,7 @@ func (c *Core) onSubscribed(e Subscribed) {
 		c.meta.Framework = e.FrameworkID
 		c.touch(&c.meta)
 	}
-	c.wantRevive = len(c.ready) > 0
+	c.wantRevive = c.ready.count > 0
 	c.idleAlarm.set(c, c.now.Add(idleBefore), c.suppressIdle)
 	for _, t := range c.orderedTasks() {
 		if t.rec.Kill != "" && t.live() {

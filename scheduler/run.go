@@ -320,6 +320,9 @@ func (c *Core) cancel(x *run, state jobs.RunState, reason string) {
 	x.rec.Cancel, x.rec.Reason = state, reason
 	c.touch(x)
 	c.noticeRun(x)
+	for _, s := range x.splits {
+		c.unqueue(s)
+	}
 	for _, t := range x.orderedTasks() {
 		if t.rec.State == jobs.AttemptLaunching || t.rec.State == jobs.AttemptRunning {
 			c.kill(t, reason)
@@ -393,6 +396,9 @@ func (c *Core) forgetWork(x *run, attempts []*task) {
 	}
 	for i := range x.rec.PlanChunks {
 		c.discard(planKey(x.rec.ID, i))
+	}
+	for _, s := range x.splits {
+		c.unqueue(s)
 	}
 	x.tasks, x.splits, x.plan, x.former = nil, nil, nil, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tidemill/jobs"
+	"tidemill/scheduler/match"
 )
 
 // split is one unit of a run's present stage, and how its attempts go.
@@ -25,6 +26,8 @@ type split struct {
 	notBefore time.Time // back-off
 	backoff   string    // what it backs off from
 	refusals  []jobs.Refusal
+	seq       int64  // in the ready queue; 0: not in it
+	class     *class // there
 }
 
 // task is one attempt and what the core remembers of it besides its record.
@@ -102,13 +105,15 @@ func (c *Core) enqueue(s *split) {
 func (c *Core) makeReady(s *split) {
 	s.since = c.now
 	s.refusals = nil
-	c.ready = append(c.ready, s)
+	t := c.waitingTask(s)
+	c.ready.add(s, match.ClassOf(&t))
 	c.wantRevive = true
 }
 
-// stale says whether a queued split no longer waits.
-func (s *split) stale() bool {
-	return !s.waiting || s.settled() || s.current != nil || s.run.rec.Cancel != "" || s.run.rec.State.Final()
+// unqueue ends a split's waiting.
+func (c *Core) unqueue(s *split) {
+	s.waiting = false
+	c.ready.remove(s)
 }
 
 // ended settles an attempt for good, and what follows from it.
@@ -323,8 +328,8 @@ func (c *Core) returned(t *task) (adopted bool) {
 			return false
 		}
 		t.rec.Superseded = false
-		s.current, s.waiting, s.since = t, false, time.Time{}
-		c.dropStale() // or it would be queued twice when it waits again
+		c.unqueue(s)
+		s.current, s.since = t, time.Time{}
 	}
 	t.rec.UnknownSince = time.Time{}
 	return true

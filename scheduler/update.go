@@ -181,7 +181,8 @@ func (c *Core) succeed(t *task, reason, message string) {
 		if s.current != nil {
 			c.kill(s.current, "attempt "+string(t.rec.ID)+" succeeded after all")
 		}
-		s.current, s.waiting = t, false
+		c.unqueue(s)
+		s.current = t
 	}
 	c.ended(t, jobs.AttemptSucceeded, reason, message)
 }

@@ -38,6 +38,9 @@ func (c *Core) summary(j *job) jobs.JobView {
 		LastSuccess: some(j.state.LastSuccess), LastFailure: some(j.state.LastFailure),
 	}
 	if j.sched != nil {
+		if j.rec.Job.Schedule.NeedsStart() {
+			v.Start = some(j.rec.FirstApplied)
+		}
 		v.Handled = some(j.floor())
 		if next, ok := j.sched.Next(j.floor()); ok && j.schedulable() {
 			v.Next = &next.Actual
@@ -281,16 +284,24 @@ func (c *Core) Reasons(s *split) []jobs.Refusal {
 		return one("no_master", "not subscribed with a Mesos master")
 	}
 	if r, never := c.neverFits(s); never {
-		return append(r, slices.DeleteFunc(slices.Clone(s.refusals), func(o jobs.Refusal) bool { return o.Code == "resources" })...)
+		return append(r, slices.DeleteFunc(slices.Clone(s.why()), func(o jobs.Refusal) bool { return o.Code == "resources" })...)
 	}
-	if len(s.refusals) == 0 {
+	if len(s.why()) == 0 {
 		last := "never"
 		if !c.lastOffer.IsZero() {
 			last = c.lastOffer.UTC().Format(time.RFC3339)
 		}
 		return one("no_offers", "no offer has come since it waits (the last came %s)", last)
 	}
-	return slices.Clone(s.refusals)
+	return slices.Clone(s.why())
+}
+
+// why is what stood against the split, or its class, when it was last tried.
+func (s *split) why() []jobs.Refusal {
+	if s.class != nil && len(s.refusals) == 0 {
+		return s.class.refusals
+	}
+	return s.refusals
 }
 
 // neverFits says whether no agent ever offered enough of some resource.
@@ -319,7 +330,7 @@ func (c *Core) neverFits(s *split) ([]jobs.Refusal, bool) {
 func (c *Core) Status() jobs.Status {
 	s := jobs.Status{
 		Framework: c.meta.Framework, Master: c.master, Subscribed: c.stream != 0, LastOffer: c.lastOffer,
-		WaitingTasks: len(c.ready), Launches: c.launches, Schedulers: slices.Clone(c.schedulers),
+		WaitingTasks: c.ready.count, Launches: c.launches, Schedulers: slices.Clone(c.schedulers),
 	}
 	for _, j := range c.jobs {
 		if j.declared() {

@@ -31,45 +31,12 @@ type Executor struct {
 	Resources jobs.Resources
 }
 
-// Placement gives a task (by its index) an offer (by its index).
+// Placement gives a task an offer (by its index).
 type Placement struct {
-	Task, Offer int
-	Level       jobs.Locality
-	Ports       []uint64
-	Cold        bool // the executor is to be started with it
-}
-
-// Refusals say, for each task that was not placed, why.
-type Refusals map[int][]jobs.Refusal
-
-// Result is what one round decided.
-type Result struct {
-	Placements []Placement
-	Refusals   Refusals
-	// Widens is the soonest time at which a task that was not placed will
-	// take a worse place than now; zero where none will.
-	Widens time.Time
-}
-
-// Match places the tasks, in their order, on the offers. Nothing is placed
-// twice, and no offer gives more than it holds.
-func Match(now time.Time, tasks []Task, offers []jobs.Offer) Result {
-	r := newRound(now, offers)
-	res := Result{Refusals: Refusals{}}
-	for i := range tasks {
-		t := &tasks[i]
-		if p, ok := r.place(t); ok {
-			p.Task = i
-			res.Placements = append(res.Placements, p)
-			continue
-		}
-		refusals, widens := r.explain(t)
-		res.Refusals[i] = refusals
-		if !widens.IsZero() && (res.Widens.IsZero() || widens.Before(res.Widens)) {
-			res.Widens = widens
-		}
-	}
-	return res
+	Offer int
+	Level jobs.Locality
+	Ports []uint64
+	Cold  bool // the executor is to be started with it
 }
 
 // levels are what a task may be offered, nearest first, and from when on.
@@ -109,8 +76,9 @@ func widest(t *Task, all []jobs.Locality, now time.Time) (level int, next time.T
 	return level, t.Since.Add(step * time.Duration(level+1))
 }
 
-// round is the bookkeeping of one matching.
-type round struct {
+// Round gives the offers of one moment to tasks, one after the other.
+// Nothing is placed twice, and no offer gives more than it holds.
+type Round struct {
 	now    time.Time
 	offers []jobs.Offer
 	free   []jobs.Resources
@@ -123,8 +91,9 @@ type round struct {
 	why    map[shape][]jobs.Refusal
 }
 
-func newRound(now time.Time, offers []jobs.Offer) *round {
-	r := &round{
+// NewRound begins one.
+func NewRound(now time.Time, offers []jobs.Offer) *Round {
+	r := &Round{
 		now: now, offers: offers,
 		free: make([]jobs.Resources, len(offers)), ports: make([][]jobs.PortRange, len(offers)),
 		warm:   make([]map[string]bool, len(offers)),
@@ -166,11 +135,11 @@ func hostOf(address string) string {
 	return address
 }
 
-// place finds the best offer that is allowed now.
-func (r *round) place(t *Task) (Placement, bool) {
+// Place finds the best offer that is allowed now, and books it.
+func (r *Round) Place(t *Task) (Placement, bool) {
 	all := levels(t)
 	allowed, _ := widest(t, all, r.now)
-	avoiding := t.Avoid != "" && r.now.Before(t.Since.Add(t.Wait))
+	_, avoiding := r.avoids(t)
 	for _, level := range all[:allowed+1] {
 		i := r.best(t, level, avoiding)
 		if i < 0 {
@@ -184,7 +153,7 @@ func (r *round) place(t *Task) (Placement, bool) {
 }
 
 // best is the offer to take at a level, or -1.
-func (r *round) best(t *Task, level jobs.Locality, avoiding bool) int {
+func (r *Round) best(t *Task, level jobs.Locality, avoiding bool) int {
 	switch {
 	case level == jobs.LocalAny || len(t.Hosts) == 0:
 		return r.shapeOf(t).next(r, t, level == jobs.LocalReplica, avoiding)
@@ -198,7 +167,7 @@ func (r *round) best(t *Task, level jobs.Locality, avoiding bool) int {
 }
 
 // roomiest is the offer under the given names with the most free cpus.
-func (r *round) roomiest(t *Task, index map[string][]int, names []string, avoiding bool) int {
+func (r *Round) roomiest(t *Task, index map[string][]int, names []string, avoiding bool) int {
 	best := -1
 	for _, name := range names {
 		for _, i := range index[name] {
@@ -214,7 +183,7 @@ func (r *round) roomiest(t *Task, index map[string][]int, names []string, avoidi
 }
 
 // levelAt is how near an offer is to a task's data, whatever was asked for.
-func (r *round) levelAt(t *Task, i int) jobs.Locality {
+func (r *Round) levelAt(t *Task, i int) jobs.Locality {
 	o := &r.offers[i]
 	dc, beside := cassandraOf(o)
 	if len(t.Hosts) == 0 {
@@ -241,16 +210,16 @@ func (r *round) levelAt(t *Task, i int) jobs.Locality {
 
 // need is what the task takes from an offer, its executor's share included
 // where the executor does not live there yet.
-func (r *round) need(t *Task, i int) jobs.Resources {
+func (r *Round) need(t *Task, i int) jobs.Resources {
 	if t.Executor.ID != "" && r.warm[i][t.Executor.ID] {
 		return t.Need
 	}
 	return t.Need.Add(t.Executor.Resources)
 }
 
-func (r *round) fits(t *Task, i int) bool { return r.need(t, i).Fits(r.free[i]) }
+func (r *Round) fits(t *Task, i int) bool { return r.need(t, i).Fits(r.free[i]) }
 
-func (r *round) allows(t *Task, i int) bool {
+func (r *Round) allows(t *Task, i int) bool {
 	for _, c := range t.Constraints {
 		if !c.Allows(&r.offers[i]) {
 			return false
@@ -260,7 +229,7 @@ func (r *round) allows(t *Task, i int) bool {
 }
 
 // take books the task on the offer, and says whether its executor is new there.
-func (r *round) take(t *Task, i int) (cold bool) {
+func (r *Round) take(t *Task, i int) (cold bool) {
 	r.free[i] = r.free[i].Sub(r.need(t, i))
 	cold = t.Executor.ID == "" || !r.warm[i][t.Executor.ID]
 	if t.Executor.ID != "" {
@@ -271,7 +240,7 @@ func (r *round) take(t *Task, i int) (cold bool) {
 
 // takePorts picks n ports, the lowest first. What was booked is there: the
 // offer's count of ports comes from its ranges.
-func (r *round) takePorts(i, n int) []uint64 {
+func (r *Round) takePorts(i, n int) []uint64 {
 	var out []uint64
 	for n > 0 && len(r.ports[i]) > 0 {
 		first := &r.ports[i][0]

@@ -46,7 +46,7 @@ type candidates struct {
 	turn  [tierCount]int
 }
 
-func (r *round) shapeOf(t *Task) *candidates {
+func (r *Round) shapeOf(t *Task) *candidates {
 	key := shapeKey(t)
 	c, ok := r.shapes[key]
 	if ok {
@@ -72,7 +72,7 @@ func (r *round) shapeOf(t *Task) *candidates {
 
 // next is the candidate whose turn it is, or -1. Offers only shrink during a
 // round: one that no longer fits is dropped for good.
-func (c *candidates) next(r *round, t *Task, besideOnly, avoiding bool) int {
+func (c *candidates) next(r *Round, t *Task, besideOnly, avoiding bool) int {
 	last := tierCount
 	if besideOnly {
 		last = elsewhereWarm
@@ -98,26 +98,54 @@ func (c *candidates) next(r *round, t *Task, besideOnly, avoiding bool) int {
 	return -1
 }
 
-// explain says why a task was not placed, and when it will take a worse place.
-func (r *round) explain(t *Task) ([]jobs.Refusal, time.Time) {
+// Class is what tasks have in common of which, in one round, the younger
+// finds no place where the older found none. Tasks that want places of their
+// own are Individual.
+type Class struct {
+	shape
+	Individual bool
+	wait       time.Duration
+}
+
+// ClassOf is a task's class.
+func ClassOf(t *Task) Class {
+	if len(t.Hosts) > 0 || t.Avoid != "" {
+		return Class{Individual: true}
+	}
+	return Class{shape: shapeKey(t), wait: t.Wait}
+}
+
+// Widens is when a task that was not placed will take a worse place than
+// now; zero where it would already take any.
+func (r *Round) Widens(t *Task) time.Time {
+	_, at := widest(t, levels(t), r.now)
+	if until, ok := r.avoids(t); ok && (at.IsZero() || until.Before(at)) {
+		at = until
+	}
+	return at
+}
+
+// avoids says until when the agent of the last failure is not taken.
+func (r *Round) avoids(t *Task) (time.Time, bool) {
+	until := t.Since.Add(t.Wait)
+	return until, t.Avoid != "" && r.now.Before(until)
+}
+
+// Explain says why a task was not placed.
+func (r *Round) Explain(t *Task) []jobs.Refusal {
 	out := slices.Clone(r.shapeRefusals(t))
 	all := levels(t)
-	allowed, widens := widest(t, all, r.now)
-	if !widens.IsZero() {
+	if allowed, widens := widest(t, all, r.now); !widens.IsZero() {
 		out = append(out, jobs.Refusal{
 			Code:    "locality",
 			Message: fmt.Sprintf("waiting %s more for an offer nearer than %s (%s)", seconds(widens.Sub(r.now)), all[allowed+1], wanted(t)),
 			Until:   widens,
 		})
 	}
-	if t.Avoid != "" && r.now.Before(t.Since.Add(t.Wait)) {
-		until := t.Since.Add(t.Wait)
+	if until, ok := r.avoids(t); ok {
 		out = append(out, jobs.Refusal{Code: "avoided", Message: "another agent than the one it failed on is preferred", Until: until})
-		if widens.IsZero() || until.Before(widens) {
-			widens = until
-		}
 	}
-	return out, widens
+	return out
 }
 
 func wanted(t *Task) string {
@@ -131,7 +159,7 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds())
 
 // shapeRefusals counts, once a shape and round, what stood against it in how
 // many offers.
-func (r *round) shapeRefusals(t *Task) []jobs.Refusal {
+func (r *Round) shapeRefusals(t *Task) []jobs.Refusal {
 	key := shapeKey(t)
 	if why, ok := r.why[key]; ok {
 		return why
