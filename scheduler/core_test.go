@@ -230,6 +230,18 @@ func TestLateSuccessWaitsForItsSuccessor(t *testing.T) {
 	s.wantRun(run, jobs.RunSucceeded)
 }
 
+func TestUnknownSuccessorOfALateSuccess(t *testing.T) {
+	s := newScript(t, manual(nil))
+	run := s.start("j", "1")
+	first, second := s.supersede()
+	s.executorSays(second, jobs.TaskRunning)
+	s.update(second, jobs.TaskUnreachable, "SOURCE_MASTER", "REASON_SLAVE_REMOVED", "")
+	s.executorSays(first, jobs.TaskFinished)
+	s.wantRun(run, jobs.RunSucceeded)
+	s.wait(time.Minute) // nothing is decided about it any more
+	s.wantRun(run, jobs.RunSucceeded)
+}
+
 func TestKillsEndWithTheRun(t *testing.T) {
 	s := newScript(t, manual(nil))
 	run := s.start("j", "1")

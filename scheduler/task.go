@@ -277,7 +277,7 @@ func (c *Core) setUnknown(t *task, reason, message string) {
 // decideUnknown gives an unknown attempt up now or later, or waits for a word.
 func (c *Core) decideUnknown(t *task) {
 	x := t.run
-	if t.rec.State != jobs.AttemptUnknown || t.rec.Superseded || t.split == nil || x.rec.Cancel != "" {
+	if t.rec.State != jobs.AttemptUnknown || t.rec.Superseded || t.split == nil || t.split.current != t || x.rec.Cancel != "" || x.rec.State.Final() {
 		return
 	}
 	at, policy := c.giveUpAt(t)
