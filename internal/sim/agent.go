@@ -30,8 +30,9 @@ type agent struct {
 	executors map[string]*executor
 	files     map[string][]byte
 	uuids     int
-	visits    int // registrations: what was arranged before one is void
-	silent    time.Duration
+	visits    int           // registrations: what was arranged before one is void
+	silent    time.Duration // when it was away last; 0: never
+	away      bool          // it has to register again
 	last      time.Duration // when the last message arrives
 }
 
@@ -87,7 +88,12 @@ func (a *agent) message(do func()) {
 		at = max(at, a.stuck)
 	}
 	a.last = max(at, a.last)
-	a.w.after(a.last-a.w.now, do)
+	visits := a.visits
+	a.w.after(a.last-a.w.now, func() {
+		if a.visits == visits { // or it went with its connection
+			do()
+		}
+	})
 }
 
 // free is what can be offered, and the executors that live there.

@@ -55,8 +55,10 @@ func (w *world) drawFaults(from, until time.Duration) []Fault {
 		return Fault{At: w.between(from, until), Kind: kind, Target: w.rng.IntN(8), For: w.between(200*time.Millisecond, 30*time.Second)}
 	}
 	list := []Fault{draw(LeaderCrash), draw(pick(w, LeaderStall, LeaderCrash, StoreCut))}
-	for i := range list {
+	for i := range list { // one after the other, and beyond a session's end
 		list[i].For = w.between(6*time.Second, 15*time.Second)
+		half := (until - from) / 2
+		list[i].At = from + half*time.Duration(i) + w.between(0, half-12*time.Second)
 	}
 	for range 2 + w.rng.IntN(7) {
 		list = append(list, draw(pick(w, faultKinds...)))

@@ -21,6 +21,10 @@ func (a *agent) register() {
 	if r != nil && r.state == gone {
 		return // it is told to end; its tasks ended before the operator said so
 	}
+	if r != nil && r.state == registered && !a.away {
+		return
+	}
+	a.away = false
 	again := r != nil && r.state == unreachable
 	m.agents[a] = &registration{state: registered}
 	if r != nil && r.state == registered {
@@ -59,7 +63,7 @@ func (a *agent) leave() {
 	if r := m.agents[a]; r != nil && r.offer != nil {
 		m.rescind(r.offer)
 	}
-	a.silent = a.w.now
+	a.silent, a.away = a.w.now, true
 	a.w.after(pingTimeout, func() {
 		if a.visits == visits && !a.reachable() {
 			a.w.master.lost(a, unreachable)

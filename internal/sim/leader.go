@@ -169,6 +169,7 @@ func (l *leader) connect() {
 			s.number = l.cycle.Opened()
 			l.open = s
 			l.queue.Use(s.number)
+			l.pump()
 		})
 		s.greet()
 	})
@@ -220,15 +221,12 @@ func (l *leader) streamEnded(s *stream, err error) {
 
 // pump sends what the queue allows.
 func (l *leader) pump() {
-	for !l.sending {
+	for !l.sending && (l.open != nil || l.w.bug != StreamsMixed) {
 		next, open, ok := l.queue.Next(scheduler.Ordered)
 		if !ok {
 			break
 		}
-		if l.w.bug == StreamsMixed && l.open != nil {
-			open = true
-		}
-		if open {
+		if open || l.w.bug == StreamsMixed {
 			l.sending = l.w.bug != CallsOutOfOrder
 			l.send(next.Call, func() { l.sending = false })
 		}

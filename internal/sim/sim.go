@@ -35,9 +35,9 @@ type Result struct {
 
 // A history's parts: faults happen in the first, the second lets everything settle.
 const (
-	troubled = 120 * time.Second
-	settling = 130 * time.Second
-	lastAsk  = 110 * time.Second
+	troubled = 75 * time.Second
+	settling = 105 * time.Second
+	lastAsk  = 70 * time.Second
 )
 
 // coreConfig has times that fit into a history.
@@ -76,7 +76,7 @@ func Run(o Options) Result {
 		list = o.Faults
 	}
 	w.arrange(list)
-	w.run(troubled + settling)
+	w.play(troubled + settling)
 	if len(w.model.violations) == 0 {
 		w.model.settle(settling)
 	}

@@ -15,7 +15,7 @@ func TestSim(t *testing.T) {
 		for _, v := range r.Violations {
 			t.Errorf("history %d: %s", seed, v)
 		}
-		if r.Events < 300 || r.Failovers < 1 || r.Jobs < 3 || r.Edges < 1 {
+		if r.Events < 300 || r.Failovers < 2 || r.Jobs < 3 || r.Edges < 1 {
 			t.Errorf("history %d is too thin: %+v", seed, r)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"tidemill/scheduler"
@@ -49,6 +50,16 @@ type event struct {
 func (w *world) after(d time.Duration, do func()) {
 	w.seq++
 	heap.Push(&w.queue, event{w.now + max(d, 0), w.seq, do})
+}
+
+// play runs a history; a panic is a violation, too.
+func (w *world) play(end time.Duration) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.model.violate("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	w.run(end)
 }
 
 // run lets events happen until the end of the history, or until something is
