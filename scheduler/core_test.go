@@ -230,6 +230,21 @@ func TestLateSuccessWaitsForItsSuccessor(t *testing.T) {
 	s.wantRun(run, jobs.RunSucceeded)
 }
 
+func TestSuccessorOfALateSuccessEndsAfterAFailover(t *testing.T) {
+	for _, end := range []string{jobs.TaskFinished, jobs.TaskFailed, jobs.TaskKilled} {
+		t.Run(end, func(t *testing.T) {
+			s := newScript(t, manual(nil))
+			run := s.start("j", "1")
+			first, second := s.supersede()
+			s.executorSays(second, jobs.TaskRunning)
+			s.executorSays(first, jobs.TaskFinished)
+			s.failover()
+			s.executorSays(second, end)
+			s.wantRun(run, jobs.RunSucceeded)
+		})
+	}
+}
+
 func TestUnknownSuccessorOfALateSuccess(t *testing.T) {
 	s := newScript(t, manual(nil))
 	run := s.start("j", "1")

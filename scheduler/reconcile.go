@@ -85,6 +85,9 @@ func (c *Core) resumeTask(t *task) {
 // it waits, and for how long.
 func (c *Core) resumeSplit(s *split) {
 	last := s.latest()
+	if s.succeeded != nil {
+		s.current = nil // one that a late success made needless: it only has to end
+	}
 	if s.settled() || s.current != nil || s.run.rec.Cancel != "" {
 		return
 	}
