@@ -1,10 +1,12 @@
 package chronos
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -166,7 +168,7 @@ func (s *Server) search(ctx context.Context, r *http.Request) (any, error) {
 	}
 	q := r.URL.Query()
 	name, command, anywhere := strings.ToLower(q.Get("name")), strings.ToLower(q.Get("command")), strings.ToLower(q.Get("any"))
-	list, err := s.all(ctx, "")
+	list, err := s.all(ctx, narrowing(name, command, anywhere))
 	if err != nil {
 		return nil, err
 	}
@@ -181,6 +183,19 @@ func (s *Server) search(ctx context.Context, r *http.Request) (any, error) {
 	}
 	found = found[min(offset, len(found)):]
 	return s.views(ctx, found[:min(limit, len(found))])
+}
+
+// plainText is the same in a job's stored document as in what it means.
+var plainText = regexp.MustCompile(`^[a-z0-9 _.-]*$`)
+
+// narrowing is a text that is somewhere in every job to be found, or none:
+// the scheduler leaves out the others before it describes them.
+func narrowing(name, command, anywhere string) string {
+	text := cmp.Or(anywhere, name, command)
+	if anywhere != "" && name+command != "" || !plainText.MatchString(text) {
+		return ""
+	}
+	return text
 }
 
 func commandOf(j jobs.Job) string {

@@ -156,45 +156,52 @@ func (c *importChronos) translate(doc []byte, stored map[jobs.Name]jobs.JobView)
 	var order []jobs.Job
 	for n, doc := range docs {
 		i := c.one(doc, stored, known)
-		if i.Name == "" {
-			i.Name = fmt.Sprintf("[%d]", n)
-		}
-		if i.Result == resultRefused {
-			refused++
-		}
 		if i.job.Name == "" || byName[i.job.Name] != nil {
-			i.job.Name = jobs.Name(fmt.Sprintf("%s[%d]", i.job.Name, n)) // refused, or made so: no name has brackets
-			if i.Result != resultRefused {
-				i.Result, i.Changes = resultRefused, append(i.Changes, "another job has the same name")
-				refused++
+			if i.job.Name != "" {
+				i.refuse(errors.New("another job has the same name"))
 			}
+			i.job.Name = jobs.Name(fmt.Sprintf("%s[%d]", i.Name, n)) // no name has brackets
 		}
+		i.Name = string(i.job.Name)
 		byName[i.job.Name] = i
 		order = append(order, i.job)
 	}
 	for _, j := range jobs.Ordered(order) {
-		list = append(list, byName[j.Name])
+		i := byName[j.Name]
+		for _, p := range j.After {
+			if _, here := stored[p]; !here && byName[p] == nil {
+				i.refuse(fmt.Errorf("parents: no job is named %q; Chronos would have dropped this one", p))
+			}
+		}
+		if i.Result == resultRefused {
+			refused++
+		}
+		list = append(list, i)
 	}
 	return list, refused, nil
 }
 
 const resultRefused = "refused"
 
+func (i *imported) refuse(err error) *imported {
+	if i.Result != resultRefused {
+		i.Changes = nil
+	}
+	i.Result, i.Changes = resultRefused, append(i.Changes, err.Error())
+	return i
+}
+
 // one translates a job; what it lists as changes of a refused one is what is wrong.
 func (c *importChronos) one(doc json.RawMessage, stored map[jobs.Name]jobs.JobView, known *jobs.Registry) *imported {
-	refuse := func(i *imported, err error) *imported {
-		i.Result, i.Changes = resultRefused, []string{err.Error()}
-		return i
-	}
 	source, err := chronos.Decode(doc)
 	i := &imported{Name: source.Name, Result: "valid"}
 	if err != nil {
-		return refuse(i, err)
+		return i.refuse(err)
 	}
 	var old *jobs.JobView
 	if v, ok := stored[jobs.Name(source.Name)]; ok {
 		if old = &v; v.Kind != chronos.Kind {
-			return refuse(i, fmt.Errorf("a job of that name is here, of the kind %s", v.Kind))
+			return i.refuse(fmt.Errorf("a job of that name is here, of the kind %s", v.Kind))
 		}
 	}
 	i.job, i.Changes, err = chronos.Translation{User: c.User, Drop: c.Drop}.Job(source, old)
@@ -202,7 +209,7 @@ func (c *importChronos) one(doc json.RawMessage, stored map[jobs.Name]jobs.JobVi
 		i.job, _, err = known.Check(i.job)
 	}
 	if err != nil {
-		return refuse(i, err)
+		return i.refuse(err)
 	}
 	if unknown := chronos.Unknown(doc); len(unknown) > 0 {
 		i.Changes = append(i.Changes, "ignored: "+strings.Join(unknown, ", "))

@@ -48,10 +48,11 @@ func TestImportChronosRefuses(t *testing.T) {
 	s := newShell(t, "")
 	s.PutJob(jobs.JobView{Job: jobs.Job{Name: "daily", Kind: "noop"}})
 	s.stdin = `[{"name":"good","command":"true"},{"name":"a","command":"x","container":{"image":"debian"}},{"name":"good","command":"false"},
-		{"name":"daily","command":"x"},{"name":"u","command":"x","runAsUser":"hadoop"},{"retries":"x"}]`
+		{"name":"daily","command":"x"},{"name":"u","command":"x","runAsUser":"hadoop"},{"retries":"x"},
+		{"name":"child","command":"x","parents":["good","unheard"]}]`
 	r := s.run(t, "import", "chronos", "-")
-	r.want(t, exitUsage, "refused", "5 of 6 jobs are refused, and none was taken over")
-	for _, want := range []string{"containers are not supported", "another job has the same name", "of the kind noop", "tasks run as the scheduler's user", "[5]"} {
+	r.want(t, exitUsage, "refused", "6 of 7 jobs are refused, and none was taken over")
+	for _, want := range []string{"containers are not supported", "another job has the same name", "of the kind noop", "tasks run as the scheduler's user", "[5]", `no job is named "unheard"`} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("%q is missing in:\n%s", want, r.out)
 		}
