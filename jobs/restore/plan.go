@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// splitBytes is what a split should hold, as it is stored: some minutes
-	// of work.
-	splitBytes = 32 << 20
+	// splitBytes is what a split should hold, as it is stored: some seconds of
+	// work, so that even a small restore spreads over the agents.
+	splitBytes = 1 << 20
 	// maxGroups leaves room for the split that adds up.
 	maxGroups = jobs.MaxSplits - 1
 )
