@@ -200,7 +200,7 @@ func TestHandsOnToTheLeader(t *testing.T) {
 func TestPasswordIsTheToken(t *testing.T) {
 	h := newServer(t, &apitest.Scheduler{}, func() (string, bool, bool) { return "", true, true }, "s3cret")
 	for password, want := range map[string]int{"s3cret": 200, "wrong": 401, "": 401} {
-		req := httptest.NewRequest("GET", "http://127.0.0.1:8470/v1/scheduler/jobs", http.NoBody)
+		req := httptest.NewRequest(http.MethodGet, "http://127.0.0.1:8470/v1/scheduler/jobs", http.NoBody)
 		req.SetBasicAuth("anyone", password)
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, req)
@@ -216,7 +216,7 @@ func TestPasswordIsTheToken(t *testing.T) {
 // Another site's page may read, but not change anything.
 func TestOtherSites(t *testing.T) {
 	h, _ := newDoor(t)
-	req := httptest.NewRequest("POST", "http://127.0.0.1:8470/scheduler/iso8601", strings.NewReader(`{"name":"a","command":"true"}`))
+	req := httptest.NewRequest(http.MethodPost, "http://127.0.0.1:8470/scheduler/iso8601", strings.NewReader(`{"name":"a","command":"true"}`))
 	req.Header.Set("Origin", "https://elsewhere.example")
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, req)

@@ -35,7 +35,7 @@ func document(t *rapid.T) map[string]any {
 		doc["epsilon"] = fmt.Sprintf("PT%dS", rapid.IntRange(1, 9999).Draw(t, "seconds"))
 	}
 	if rapid.Bool().Draw(t, "dependent") {
-		doc["parents"] = []string{"p", "q"}
+		doc["parents"] = []string{"parent.1", "parent.2"} // no drawn name has dots
 	} else {
 		doc["schedule"] = rapid.SampledFrom([]string{"R/2030-01-01T00:00:00Z/P1D", "R5/2030-01-01T00:00:00.000Z/PT90M", "R0/2031-06-01T00:00:00Z/P1M"}).Draw(t, "schedule")
 		doc["scheduleTimeZone"] = rapid.SampledFrom([]string{"", "Europe/Stockholm"}).Draw(t, "zone")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -68,7 +69,11 @@ func TestImportChronosRefuses(t *testing.T) {
 // A Chronos 2.x serves its jobs below another path.
 func TestImportRunningChronos(t *testing.T) {
 	old := http.NewServeMux()
-	old.HandleFunc("GET /scheduler/jobs", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(savedJobs)) })
+	old.HandleFunc("GET /scheduler/jobs", func(w http.ResponseWriter, _ *http.Request) {
+		if _, err := io.WriteString(w, savedJobs); err != nil {
+			t.Error(err)
+		}
+	})
 	running := httptest.NewServer(old)
 	defer running.Close()
 	s := newShell(t, "")
