@@ -1,0 +1,111 @@
+package jobs
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestBackoffDoublesUpToItsCap(t *testing.T) {
+	r := Retry{Backoff: Duration(10 * time.Second), Max: Duration(time.Minute)}
+	for n, want := range map[int]time.Duration{2: 10 * time.Second, 3: 20 * time.Second, 4: 40 * time.Second, 5: time.Minute, 90: time.Minute} {
+		got := r.BackoffBefore(n, "run")
+		if got < want*9/10 || got > want*11/10 {
+			t.Errorf("before start %d: %s, want %s ± 10 %%", n, got, want)
+		}
+		if again := r.BackoffBefore(n, "run"); again != got {
+			t.Errorf("before start %d: %s, then %s", n, got, again)
+		}
+	}
+}
+
+func TestConstraints(t *testing.T) {
+	o := &Offer{Hostname: "agent-7", Region: "eu", Attributes: map[string]string{"rack": "r12"}}
+	for text, want := range map[string]bool{
+		`["rack", "like", "r[12]+"]`: true, `["rack", "LIKE", "r1"]`: false, `["rack", "unlike", "r1"]`: true,
+		`["rack", "equals", "r12"]`: true, `["hostname", "like", "agent-.*"]`: true, `["@region", "equals", "eu"]`: true,
+		`["@zone", "equals", "a"]`: false, `["gpu", "unlike", "yes"]`: true, `["gpu", "equals", "yes"]`: false,
+	} {
+		var c Constraint
+		if err := json.Unmarshal([]byte(text), &c); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if got := c.Allows(o); got != want {
+			t.Errorf("%s allows the agent: %t, want %t", text, got, want)
+		}
+	}
+	if err := json.Unmarshal([]byte(`["rack"]`), new(Constraint)); err == nil {
+		t.Error("a constraint without an operator was taken")
+	}
+}
+
+// TestValidateFindsEverythingAtOnce: each fault is named by its field.
+func TestValidateFindsEverythingAtOnce(t *testing.T) {
+	j := scheduled("a b", "61 * * * *")
+	j.Overlap, j.OnUnknown, j.StartDeadline = "sometimes", "guess", -1
+	j.Retry.Attempts = -2
+	j.Resources.CPUs = -1
+	j.Placement = Placement{Near: "kafka", Constraints: []Constraint{{Field: "rack", Operator: "LIKE", Value: "("}, {Operator: "IS"}}}
+	j.After = []Name{"a b", "p", "p"}
+	err := j.Validate(Traits{Service: true}, FieldErrors{{Field: "topic", Message: "is missing"}})
+	for _, field := range []string{
+		"name:", "schedule.cron[0]:", "overlap:", "on_unknown:", "start_deadline:", "retry.attempts:", "resources.cpus:",
+		"placement.near:", "placement.constraints[0]:", "placement.constraints[1]:", "after[0]:", "after[2]:", "spec.topic:", "schedule: a service",
+	} {
+		if err == nil || !strings.Contains(err.Error(), field) {
+			t.Errorf("nothing is said of %s in %v", field, err)
+		}
+	}
+}
+
+func TestDecodeStrict(t *testing.T) {
+	for doc, want := range map[string]string{
+		`{"n": 1}`: "", ``: "", `{"m": 1}`: "m: unknown field", `{"n": "x"}`: "n: expected a whole number, found string",
+		`{"n": 1} {}`: "more follows", `{"n": `: "unexpected EOF",
+	} {
+		var v struct {
+			N int `json:"n"`
+		}
+		err := DecodeStrict(json.RawMessage(doc), &v)
+		if (want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", doc, err, want)
+		}
+	}
+}
+
+func TestResources(t *testing.T) {
+	free := Resources{CPUs: 1, Mem: 100, Ports: 1}
+	third := Resources{CPUs: 0.1}
+	left := free
+	for range 10 {
+		if !third.Fits(left) {
+			t.Fatalf("0.1 cpus do not fit in %v: a sum of tenths lost one", left)
+		}
+		left = left.Sub(third)
+	}
+	if third.Fits(left) {
+		t.Errorf("an eleventh tenth fits in %v", left)
+	}
+	short := Resources{CPUs: 1.5, Mem: 64, GPUs: 1, Ports: 2}.Short(free)
+	if got := strings.Join(short, ", "); got != "cpus short by 0.5, gpus short by 1, ports short by 1" {
+		t.Errorf("short: %s", got)
+	}
+}
+
+func TestFieldErrorsKeepTheirPaths(t *testing.T) {
+	var inner, outer FieldErrors
+	inner.Addf("topic", "is missing")
+	inner.Addf("", "is empty")
+	outer.AddAll("spec", inner)
+	outer.AddAll("", FieldError{Field: "name", Message: "is taken"})
+	if got := outer.Error(); got != "spec.topic: is missing; spec: is empty; name: is taken" {
+		t.Error(got)
+	}
+	if code, ok := CodeOf(&Error{Err: outer, Code: Conflict}); !ok || code != Conflict {
+		t.Errorf("code %q", code)
+	}
+	if code, _ := CodeOf(outer); code != Invalid {
+		t.Errorf("field errors are %q", code)
+	}
+}
