@@ -155,7 +155,7 @@ func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) {
 	if j.rec.Deleted {
 		j.state.Incarnation++
 		j.rec = jobRecord{FirstApplied: nextSecond(c.now), Rescheduled: c.now}
-		j.state.Mark, j.state.Backlog, j.state.Edges = c.now, nil, nil
+		j.state = stateRecord{Incarnation: j.state.Incarnation, Mark: c.now}
 		n.Created = c.now
 	} else {
 		if sameDeclaration(n, j.rec.Job) && j.held == "" {

@@ -65,6 +65,9 @@ func decode(raw json.RawMessage) (Spec, error) {
 		if !variableName.MatchString(name) {
 			e.Addf("env", "%q is no name for a variable (letters, digits and '_', '.', '-'; no digit first)", name)
 		}
+		if strings.HasPrefix(name, "TIDEMILL_") {
+			e.Addf("env", "%q: names that begin with TIDEMILL_ are set by Tidemill", name)
+		}
 		noNUL(&e, "env."+name, s.Env[name])
 	}
 	return s, e.Err()

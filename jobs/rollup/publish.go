@@ -64,8 +64,10 @@ func (w *work) publishShard(ctx context.Context, shard int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, m := range marks { // where nothing is left, 0 is the total
-		totals[m.DayCampaign] = totals[m.DayCampaign]
+	for _, m := range marks {
+		if _, ok := totals[m.DayCampaign]; !ok { // nothing is left: 0 is the total
+			totals[m.DayCampaign] = counts{}
+		}
 	}
 	if len(totals) == 0 {
 		return 0, nil
