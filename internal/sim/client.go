@@ -55,6 +55,9 @@ func (c *client) job(name jobs.Name, rhythm string, after ...jobs.Name) jobs.Job
 		UnknownWait: &wait, Isolation: pick(w, jobs.IsolationShared, jobs.IsolationOwn),
 		Retry: jobs.Retry{Attempts: pick(w, 1, 2, 3), Backoff: jobs.Duration(500 * time.Millisecond), Max: jobs.Duration(4 * time.Second)},
 	}
+	if len(after) > 0 {
+		j.Trigger = pick(w, jobs.AllSuccess, jobs.AllSuccess, jobs.AllDone, jobs.AnySuccess)
+	}
 	if w.chance(15) {
 		j.StartDeadline = jobs.Duration(8 * time.Second)
 	}
@@ -103,7 +106,12 @@ func (c *client) act() {
 				w.model.acknowledgedRun(r.ID)
 			}
 		})
-	case 4, 5:
+	case 4:
+		if id := w.model.anyLiveRun(); id != "" {
+			w.model.marking(id)
+			c.ask(scheduler.MarkRun{ID: id, Success: w.chance(50)}, ignore)
+		}
+	case 5:
 		if id := w.model.anyLiveRun(); id != "" {
 			c.ask(scheduler.KillRun{ID: id}, ignore)
 		}

@@ -113,7 +113,7 @@ type runAccount struct {
 	rec      runRecord
 	finished bool // once recorded so
 	told     bool // so were its children
-	acked    bool
+	marked   bool // somebody asked to mark it by hand
 	overlap  jobs.Overlap
 	attempts []*attemptAccount
 }
@@ -339,7 +339,7 @@ func (m *model) putRun(ch scheduler.Change) {
 	if x.rec.Pinned != nil {
 		x.overlap = x.rec.Pinned.Overlap
 	}
-	if x.finished && x.rec.State != before.State {
+	if x.finished && x.rec.State != before.State && !x.marked {
 		m.violate("run %s was final as %s and becomes %s", id, before.State, x.rec.State)
 	}
 	if before.State.Final() && !x.rec.State.Final() {
@@ -367,10 +367,10 @@ func (m *model) afterRun(x *runAccount, batch map[string]bool) {
 	if !x.finished {
 		return
 	}
-	if x.rec.State == jobs.RunSucceeded {
+	if x.rec.State == jobs.RunSucceeded && !x.marked {
 		m.checkSuccess(x)
 	}
-	if !x.rec.FireChildren {
+	if !x.rec.FireChildren || x.marked { // one that is marked may have been consumed before
 		return
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.jobs)) {
@@ -556,7 +556,7 @@ func (m *model) ended(t *agentTask, out jobs.Outcome) {
 func (m *model) acknowledged(name jobs.Name) {
 	j := m.job(name)
 	j.acked = true
-	if !j.present {
+	if !j.present && !j.deletes {
 		m.violate("job %s is acknowledged and not durable", name)
 	}
 }
@@ -568,6 +568,9 @@ func (m *model) acknowledgedRun(id jobs.RunID) {
 }
 
 func (m *model) deleting(name jobs.Name) { m.job(name).deletes = true }
+
+// marking: the run's state may be changed by hand.
+func (m *model) marking(id jobs.RunID) { m.runs[id].marked = true }
 
 func (m *model) anyLiveRun() jobs.RunID {
 	var live []jobs.RunID
