@@ -316,6 +316,42 @@ func TestOutcomeIsSoughtBeforeIgnoranceIsBelieved(t *testing.T) {
 	s.wantRun(run, jobs.RunSucceeded)
 }
 
+func TestReconciledEndKeepsItsResults(t *testing.T) {
+	finished := func(t *testing.T) (*script, jobs.RunID, jobs.TaskID) {
+		s := newScript(t, manual(nil))
+		run := s.start("j", "1")
+		task := s.launchOne("a")
+		s.executorSays(task, jobs.TaskRunning)
+		s.update(task, jobs.TaskFinished, "SOURCE_MASTER", "REASON_RECONCILIATION", "Reconciliation: Latest task state")
+		s.wantRun(run, jobs.RunRunning)
+		return s, run, task
+	}
+	out := jobs.Outcome{OK: true, Result: jobs.Result{Values: map[string]string{"rows": "7"}}}
+	t.Run("from its file", func(t *testing.T) {
+		s, run, task := finished(t)
+		out.Task = task
+		s.step(Fetched{Task: task, File: jobs.OutcomeFile, Data: mustJSON(out)})
+		s.wantRun(run, jobs.RunSucceeded)
+		if got := s.core.runs[run].rec.Results["rows"]; got != "7" {
+			t.Errorf("rows %q, want 7", got)
+		}
+	})
+	t.Run("from its update", func(t *testing.T) {
+		s, run, task := finished(t)
+		out.Task = task
+		s.step(Updated{jobs.Update{Task: task, State: jobs.TaskFinished, Source: "SOURCE_EXECUTOR", Data: mustJSON(out), UUID: []byte("u")}})
+		s.wantRun(run, jobs.RunSucceeded)
+		if got := s.core.runs[run].rec.Results["rows"]; got != "7" {
+			t.Errorf("rows %q, want 7", got)
+		}
+	})
+	t.Run("or without", func(t *testing.T) {
+		s, run, task := finished(t)
+		s.step(Fetched{Task: task, File: jobs.OutcomeFile, Err: fs.ErrNotExist})
+		s.wantRun(run, jobs.RunSucceeded)
+	})
+}
+
 func TestUnreadableOutcomeIsDecidedAfterAFailover(t *testing.T) {
 	s := newScript(t, manual(nil))
 	s.start("j", "1")

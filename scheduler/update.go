@@ -120,6 +120,10 @@ func (c *Core) onEnd(t *task, u jobs.Update) {
 		return
 	}
 	switch {
+	case u.Reason == "REASON_RECONCILIATION":
+		if t.rec.Ending == "" { // its results are in the update that is still to come, and in the file
+			c.seekOutcome(t, jobs.Update{Reason: u.Reason, Message: u.State})
+		}
 	case u.State == jobs.TaskFinished:
 		c.settle(t, &jobs.Outcome{OK: true, Ended: c.now}, u)
 	case u.Source != "SOURCE_EXECUTOR" && !t.rec.Seen && neverStarted(u.Reason):
@@ -271,16 +275,18 @@ func (c *Core) onFetched(e Fetched) {
 	switch {
 	case e.Err == nil && json.Unmarshal(e.Data, &out) == nil && out.Task == t.rec.ID:
 		c.settle(t, &out, u)
-	case e.Err == nil || errors.Is(e.Err, fs.ErrNotExist):
-		u.Message = "its executor ended and left no outcome (" + t.rec.Ending + ")"
-		c.settle(t, &jobs.Outcome{Ended: c.now, Killed: t.rec.Kill != ""}, u)
-	case t.seeks < seekTries:
+	case e.Err != nil && !errors.Is(e.Err, fs.ErrNotExist) && t.seeks < seekTries:
 		t.seeks++
 		c.at(c.now.Add(time.Second<<min(t.seeks, 4)), func() {
 			if !t.rec.State.Final() && t.rec.Ending != "" {
 				c.fetch(t, jobs.OutcomeFile, 64<<10)
 			}
 		})
+	case t.rec.Ending == jobs.TaskFinished || t.rec.Ending == jobs.TaskKilled: // a master's word, without the results
+		c.settle(t, &jobs.Outcome{Ended: c.now, OK: t.rec.Ending == jobs.TaskFinished, Killed: t.rec.Ending == jobs.TaskKilled}, u)
+	case e.Err == nil || errors.Is(e.Err, fs.ErrNotExist):
+		u.Message = "its executor ended and left no outcome (" + t.rec.Ending + ")"
+		c.settle(t, &jobs.Outcome{Ended: c.now, Killed: t.rec.Kill != ""}, u)
 	default:
 		c.setUnknown(t, t.rec.Reason, "its executor ended, and its outcome file cannot be read: "+e.Err.Error())
 	}

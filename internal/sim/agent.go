@@ -152,7 +152,7 @@ func (a *agent) begin(t *agentTask) {
 		return
 	}
 	if a.clock().After(t.assignment.StartBy) && a.w.bug != LateStart {
-		a.w.model.refused(t)
+		a.w.model.refused(a, t)
 		a.store(t, jobs.Outcome{NotStarted: true, Result: jobs.Result{Message: "too late"}})
 		return
 	}

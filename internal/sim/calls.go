@@ -136,6 +136,9 @@ func (m *model) settle(quiet time.Duration) {
 // as long as an update may have to be repeated.
 const patience = 50 * time.Second
 
+// seeking is how long an outcome file may be sought, begun again by a failover.
+const seeking = 150 * time.Second
+
 // waits says whether a run may live on: behind an attempt that works or is
 // unknown and waits for a word, its own or an older run's of the job.
 func (m *model) waits(x *runAccount) bool {
@@ -151,6 +154,9 @@ func (m *model) waits(x *runAccount) bool {
 				continue
 			}
 			if a.rec.State == jobs.AttemptUnknown && !a.rec.Superseded {
+				return true
+			}
+			if a.rec.Ending != "" && !a.rec.State.Final() && m.w.now-a.touched < seeking {
 				return true
 			}
 		}

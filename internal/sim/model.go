@@ -390,6 +390,10 @@ func (m *model) told(child jobs.Name, e edge, x *runAccount, batch map[string]bo
 	if slices.ContainsFunc(e.Pending, func(p pending) bool { return p.Run == x.rec.ID }) {
 		return true
 	}
+	again := jobs.NewRunID(child, m.job(child).state.Incarnation, x.rec.Key, 0)
+	if m.runs[again] != nil {
+		return true // it ran for this instant before
+	}
 	for key := range batch {
 		if id, ok := strings.CutPrefix(key, "runs/"); ok && m.runs[jobs.RunID(id)] != nil && m.runs[jobs.RunID(id)].rec.Job == child {
 			return true
@@ -446,7 +450,7 @@ func (m *model) putAttempt(a *attemptAccount, rec taskRecord) {
 	if a.rec.State == jobs.AttemptNotStarted && a.began && !a.unknown && a.agent != nil && !a.agent.lost {
 		m.violate("attempt %s is recorded as never started, and it did", id)
 	}
-	if a.rec.State == jobs.AttemptFailed && a.refused {
+	if a.rec.State == jobs.AttemptFailed && a.refused && !a.agent.lost {
 		m.violate("attempt %s is recorded as failed, and its executor refused to start it", id)
 	}
 }
@@ -545,7 +549,10 @@ func (m *model) checkOthers(a *attemptAccount, x *runAccount) {
 }
 
 // refused: its executor does not start it.
-func (m *model) refused(t *agentTask) { m.attempt(t.launch.Task).refused = true }
+func (m *model) refused(on *agent, t *agentTask) {
+	a := m.attempt(t.launch.Task)
+	a.refused, a.agent = true, on
+}
 
 func (m *model) ended(t *agentTask, out jobs.Outcome) {
 	a := m.attempt(t.launch.Task)
@@ -562,7 +569,8 @@ func (m *model) acknowledged(name jobs.Name) {
 }
 
 func (m *model) acknowledgedRun(id jobs.RunID) {
-	if m.runs[id] == nil {
+	parts, err := jobs.ParseRunID(id)
+	if m.runs[id] == nil && (err != nil || !m.job(parts.Job).deletes) {
 		m.violate("run %s is acknowledged and not durable", id)
 	}
 }
