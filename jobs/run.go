@@ -41,6 +41,7 @@ const (
 	ByCatchUp  Trigger = "catch_up"
 	ByParents  Trigger = "parents"
 	ByHand     Trigger = "manual"
+	ByBackfill Trigger = "backfill"
 	ByService  Trigger = "service"
 )
 

@@ -138,3 +138,22 @@ type Notice struct {
 	State    string    `json:"state,omitempty"`
 	Reason   string    `json:"reason,omitempty"`
 }
+
+// BackfillRequest asks for the runs of a job's instants in [From, To).
+type BackfillRequest struct {
+	Job    Name      `json:"job"`
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
+	AtOnce int       `json:"at_once,omitempty"` // runs at a time; 1
+	Force  bool      `json:"force,omitempty"`   // run again what succeeded
+}
+
+// Resolution is what a person says of an attempt whose outcome is unknown.
+type Resolution string
+
+// The resolutions.
+const (
+	ResolveSuccess Resolution = "success"
+	ResolveFailure Resolution = "failure"
+	ResolveRetry   Resolution = "retry"
+)

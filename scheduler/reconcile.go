@@ -19,6 +19,7 @@ func (c *Core) onElected(e Elected) {
 		c.admit(j)
 		c.ensureService(j)
 		c.catchUp(j)
+		c.backfill(j)
 		c.watchSchedule(j)
 		c.seal()
 	}

@@ -62,6 +62,7 @@ type stateRecord struct {
 	// Backlog is what catch-up still has to run, oldest first: the instants in
 	// (After, Until] of each range. Those between two ranges were run in time.
 	Backlog     []backlog           `json:"backlog,omitempty"`
+	Backfills   []backfill          `json:"backfills,omitempty"`
 	Edges       map[jobs.Name]*edge `json:"edges,omitempty"`       // by parent
 	Generations int                 `json:"generations,omitempty"` // of a service's runs
 	Skipped     []skippedRange      `json:"skipped,omitempty"`
@@ -70,6 +71,13 @@ type stateRecord struct {
 	LastSuccess time.Time           `json:"last_success,omitzero"`
 	LastFailure time.Time           `json:"last_failure,omitzero"`
 	Clock       time.Time           `json:"clock,omitzero"`
+}
+
+// backfill is a range of instants to be run by request.
+type backfill struct {
+	backlog
+	AtOnce int  `json:"at_once"`
+	Force  bool `json:"force,omitempty"`
 }
 
 // backlog is a range of missed instants.

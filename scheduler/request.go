@@ -42,6 +42,16 @@ type (
 		ID      jobs.RunID
 		Success bool
 	}
+	// RerunRun makes a final run's work be done again, as the job is now; the
+	// answer is a jobs.Run.
+	RerunRun struct{ ID jobs.RunID }
+	// ResolveRun says how the attempts went whose outcome is unknown.
+	ResolveRun struct {
+		ID jobs.RunID
+		As jobs.Resolution
+	}
+	// BackfillJob runs a job's instants of an interval; the answer is how many.
+	BackfillJob struct{ jobs.BackfillRequest }
 )
 
 func (c *Core) onRequest(r Request) {
@@ -62,6 +72,12 @@ func (c *Core) onRequest(r Request) {
 		value, err = c.killRuns(do.Job, do.Reason)
 	case MarkRun:
 		value, err = c.markRun(do.ID, do.Success)
+	case RerunRun:
+		value, err = c.rerun(do.ID)
+	case ResolveRun:
+		value, err = c.resolve(do.ID, do.As)
+	case BackfillJob:
+		value, err = c.backfillJob(do.BackfillRequest)
 	default:
 		err = fmt.Errorf("unknown request %T", r.Do)
 	}
@@ -338,101 +354,4 @@ func (c *Core) skipPaused(j *job) {
 	j.state.Mark = last.Nominal
 	c.skip(j, first.Nominal, last.Nominal, "the job was paused")
 	c.skippedUpstream(j)
-}
-
-func (c *Core) startRun(r jobs.RunRequest) (jobs.Run, error) {
-	j, err := c.find("run", r.Job)
-	if err != nil {
-		return jobs.Run{}, err
-	}
-	refuse := func(message, hint string) (jobs.Run, error) {
-		return jobs.Run{}, &jobs.Error{Code: jobs.Conflict, Op: "run", Subject: "job " + string(r.Job), Message: message, Hint: hint}
-	}
-	switch {
-	case j.held != "":
-		return refuse("it is held: "+j.held, "")
-	case j.traits.Service:
-		return refuse("it is a service: it runs until it is paused", "tidemill job resume "+string(r.Job))
-	case r.RequestID == "":
-		return jobs.Run{}, &jobs.Error{Code: jobs.Invalid, Op: "run", Subject: "job " + string(r.Job), Message: "a request needs an id"}
-	}
-	nominal := r.Nominal
-	if nominal.IsZero() {
-		nominal = c.now
-	}
-	run := jobs.Run{
-		Key: jobs.RequestKey(r.RequestID), Trigger: jobs.ByHand, Nominal: nominal, Interval: r.Interval,
-		Arguments: r.Arguments, FireChildren: r.Children,
-	}
-	if r.Succeeded {
-		return c.createEnded(j, run, jobs.RunSucceeded, "marked successful by hand"), nil
-	}
-	return c.createRun(j, run).view(), nil
-}
-
-func (c *Core) killRuns(name jobs.Name, reason string) (int, error) {
-	j, err := c.find("kill", name)
-	if err != nil {
-		return 0, err
-	}
-	live := slices.Clone(j.live)
-	for _, x := range live {
-		c.cancel(x, jobs.RunCancelled, reason)
-	}
-	return len(live), nil
-}
-
-// markRun declares how a run ended. It changes the run only: what its
-// attempts did stays as it was. A success fires its children.
-func (c *Core) markRun(id jobs.RunID, success bool) (jobs.Run, error) {
-	x, ok := c.runs[id]
-	if !ok {
-		return jobs.Run{}, noRun("mark", id)
-	}
-	state, reason := jobs.RunFailed, "marked failed by hand"
-	if success {
-		state, reason = jobs.RunSucceeded, "marked successful by hand"
-		x.rec.FireChildren = true
-	}
-	switch {
-	case x.rec.State == state:
-	case !x.rec.State.Final():
-		c.cancel(x, state, reason)
-	default:
-		x.rec.State, x.rec.Reason = state, reason
-		c.count(x.job, state)
-		c.touch(x)
-		c.touch(stateChange{x.job})
-		c.noticeRun(x)
-		c.tellChildren(x)
-	}
-	return x.view(), nil
-}
-
-func noRun(op string, id jobs.RunID) error {
-	return &jobs.Error{
-		Code: jobs.NotFound, Op: op, Subject: "run " + string(id), Message: "there is no such run, or history has forgotten it",
-		Hint: "tidemill run list shows them",
-	}
-}
-
-func (c *Core) killRun(id jobs.RunID, reason string) error {
-	x, ok := c.runs[id]
-	if !ok {
-		return noRun("kill", id)
-	}
-	if x.rec.State.Final() {
-		return &jobs.Error{Code: jobs.Conflict, Op: "kill", Subject: "run " + string(id), Message: "it is over: " + string(x.rec.State)}
-	}
-	if x.traits.Service {
-		return &jobs.Error{
-			Code: jobs.Conflict, Op: "kill", Subject: "run " + string(id), Message: "it is a service, and another run would take its place",
-			Hint: "tidemill job pause " + string(x.rec.Job),
-		}
-	}
-	if reason == "" {
-		reason = "killed by request"
-	}
-	c.cancel(x, jobs.RunCancelled, reason)
-	return nil
 }

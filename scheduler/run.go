@@ -66,7 +66,7 @@ func (c *Core) overlapping(j *job, x *run, busy int) string {
 		return ""
 	case busy >= maxBuffered:
 		return fmt.Sprintf("overlap: %d runs of the job wait or work already", busy)
-	case x.rec.Trigger == jobs.ByHand || x.rec.Trigger == jobs.ByCatchUp:
+	case x.rec.Trigger == jobs.ByHand || x.rec.Trigger == jobs.ByCatchUp || x.rec.Trigger == jobs.ByBackfill:
 		return ""
 	}
 	switch x.pinned().Overlap {
@@ -384,6 +384,7 @@ func (c *Core) finish(x *run, state jobs.RunState, reason string) {
 	c.forgetWork(x, attempts)
 	c.admit(j)
 	c.catchUp(j)
+	c.backfill(j)
 	c.ensureService(j)
 }
 

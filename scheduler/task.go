@@ -288,6 +288,11 @@ func (c *Core) decideUnknown(t *task) {
 		c.at(at, func() { c.decideUnknown(t) })
 		return
 	}
+	c.supersede(t, policy)
+}
+
+// supersede gives an unknown attempt up: another takes its place, or its run fails.
+func (c *Core) supersede(t *task, policy jobs.OnUnknown) {
 	t.rec.Superseded = true
 	c.touch(t)
 	s := t.split
@@ -295,7 +300,7 @@ func (c *Core) decideUnknown(t *task) {
 	reason := fmt.Sprintf("attempt %d on %s is unknown: %s", t.rec.Attempt, t.rec.Host, t.rec.Message)
 	if policy == jobs.UnknownFail {
 		s.failed = true
-		c.cancel(x, jobs.RunFailed, s.name()+reason)
+		c.cancel(t.run, jobs.RunFailed, s.name()+reason)
 		return
 	}
 	s.attemptFailed(c, reason, false)

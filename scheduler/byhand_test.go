@@ -1,0 +1,143 @@
+package scheduler
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"tidemill/jobs"
+)
+
+// ask makes a request and gives its answer.
+func (s *script) ask(do any) (any, error) {
+	fx := s.step(Request{Do: do})
+	return fx.Answers[0].Value, fx.Answers[0].Err
+}
+
+// succeedAll launches and ends everything that waits, and gives the runs in
+// the order they were launched.
+func (s *script) succeedAll() (order []jobs.RunID) {
+	for range 100 {
+		list := s.offer("a")
+		if len(list) == 0 {
+			return order
+		}
+		for _, id := range list {
+			s.executorSays(id, jobs.TaskRunning)
+			order = append(order, s.core.tasks[id].rec.Run)
+			s.executorSays(id, jobs.TaskFinished)
+		}
+	}
+	s.t.Fatal("there is always something to launch")
+	return nil
+}
+
+func TestBackfillRunsAnIntervalInItsOrder(t *testing.T) {
+	s := newScript(t, scheduled("0 * * * *", jobs.CatchUp{}))
+	s.cfg.History, s.core.cfg.History = 20, 20
+	from := s.now.Add(-5 * time.Hour)
+	n, err := s.ask(BackfillJob{jobs.BackfillRequest{Job: "j", From: from, To: from.Add(4 * time.Hour)}})
+	if err != nil || n != 4 {
+		t.Fatalf("%v instants, %v, want 4", n, err)
+	}
+	if live := len(s.core.jobs["j"].live); live != 1 {
+		t.Errorf("%d runs at once, want 1", live)
+	}
+	s.failover()
+	order := s.succeedAll()
+	if len(order) != 4 || !slices.IsSorted(order) {
+		t.Fatalf("ran %v, want 4 instants in order", order)
+	}
+	if _, err := s.ask(BackfillJob{jobs.BackfillRequest{Job: "j", From: from, To: from.Add(4 * time.Hour)}}); err != nil {
+		t.Fatal(err)
+	}
+	if again := s.succeedAll(); len(again) != 0 {
+		t.Errorf("what had succeeded ran again: %v", again)
+	}
+	if _, err := s.ask(BackfillJob{jobs.BackfillRequest{Job: "j", From: from, To: from.Add(2 * time.Hour), Force: true, AtOnce: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	if again := s.succeedAll(); len(again) != 2 || again[0] != order[0][:len(order[0])-1]+"1" {
+		t.Errorf("forced: %v, want two runs of generation 1", again)
+	}
+}
+
+func TestBackfillRefusesWhatItCannotDo(t *testing.T) {
+	s := newScript(t, scheduled("* * * * * *", jobs.CatchUp{}))
+	for name, r := range map[string]jobs.BackfillRequest{
+		"the future":  {Job: "j", From: s.now, To: s.now.Add(time.Hour)},
+		"backwards":   {Job: "j", From: s.now, To: s.now.Add(-time.Hour)},
+		"too much":    {Job: "j", From: s.now.Add(-24 * time.Hour), To: s.now},
+		"no such job": {Job: "x", From: s.now.Add(-time.Hour), To: s.now},
+	} {
+		if _, err := s.ask(BackfillJob{r}); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+}
+
+func TestRerunIsANewGeneration(t *testing.T) {
+	s := newScript(t, manual(nil))
+	id := s.start("j", "r")
+	if _, err := s.ask(RerunRun{ID: id}); err == nil {
+		t.Error("a live run was run again")
+	}
+	s.succeedAll()
+	v, err := s.ask(RerunRun{ID: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := v.(jobs.Run).ID
+	if again == id {
+		t.Fatalf("the rerun is %s itself", id)
+	}
+	s.succeedAll()
+	s.wantRun(id, jobs.RunSucceeded)
+	s.wantRun(again, jobs.RunSucceeded)
+}
+
+func TestUnknownAttemptsAreResolvedByHand(t *testing.T) {
+	for as, want := range map[jobs.Resolution]jobs.RunState{
+		jobs.ResolveSuccess: jobs.RunSucceeded, jobs.ResolveFailure: jobs.RunFailed, jobs.ResolveRetry: jobs.RunRunning,
+	} {
+		t.Run(string(as), func(t *testing.T) {
+			s := newScript(t, manual(func(j *jobs.Job) { j.OnUnknown, j.Retry.Attempts = jobs.UnknownWait, 2 }))
+			id := s.start("j", "r")
+			if _, err := s.ask(ResolveRun{ID: id, As: as}); err == nil {
+				t.Error("a run without unknown attempts was resolved")
+			}
+			first := s.launchOne("a")
+			s.executorSays(first, jobs.TaskRunning)
+			s.update(first, jobs.TaskUnreachable, "SOURCE_MASTER", "REASON_SLAVE_REMOVED", "")
+			s.wait(time.Hour)
+			s.wantAttempt(first, jobs.AttemptUnknown)
+			if as == jobs.ResolveFailure {
+				s.core.runs[id].rec.Pinned.Retry.Attempts = 1
+			}
+			if _, err := s.ask(ResolveRun{ID: id, As: as}); err != nil {
+				t.Fatal(err)
+			}
+			s.wantRun(id, want)
+			if as == jobs.ResolveRetry {
+				s.wait(time.Minute)
+				if second := s.launchOne("b"); second == first {
+					t.Errorf("%s was launched again", first)
+				}
+			}
+		})
+	}
+}
+
+func TestAttemptThatMayStillStartIsNotResolved(t *testing.T) {
+	s := newScript(t, manual(func(j *jobs.Job) { j.OnUnknown = jobs.UnknownWait }))
+	id := s.start("j", "r")
+	first := s.launchOne("a")
+	s.update(first, jobs.TaskUnreachable, "SOURCE_MASTER", "REASON_SLAVE_REMOVED", "")
+	if _, err := s.ask(ResolveRun{ID: id, As: jobs.ResolveRetry}); err == nil {
+		t.Error("another attempt was let in while the first may still start")
+	}
+	s.wait(2 * time.Minute)
+	if _, err := s.ask(ResolveRun{ID: id, As: jobs.ResolveRetry}); err != nil {
+		t.Errorf("after its start_by: %v", err)
+	}
+}
