@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"tidemill/jobs"
 )
 
 // collectTimeout bounds how long a scrape waits for the loop.
@@ -12,59 +14,113 @@ const collectTimeout = 2 * time.Second
 
 // metrics shows a scheduler's status to Prometheus.
 type metrics struct {
-	s      *Scheduler
-	values []metric
+	s       *Scheduler
+	leading *prometheus.Desc
+	values  []metric // of the leader only
 }
 
+// metric is one value, and where it is found in a reading.
 type metric struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
+	of   func(*reading) float64
+}
+
+// reading is what one scrape finds in the leading term.
+type reading struct {
+	jobs.Status
+	waits     time.Duration // how long the split has waited that waits longest
+	unstarted time.Duration // how old the oldest live run is of which nothing has started
+	skew      time.Duration
+	backlog   int
 }
 
 // Metrics is a collector of this scheduler's status, for a registry.
 func (s *Scheduler) Metrics() prometheus.Collector {
-	m := &metrics{s: s}
-	for _, d := range []struct {
+	m := &metrics{s: s, leading: describe("leading", "1 while this scheduler leads; the others show nothing else.")}
+	for _, v := range []struct {
 		name, help string
-		kind       prometheus.ValueType
+		of         func(*reading) float64
 	}{
-		{"leading", "1 while this scheduler leads.", prometheus.GaugeValue},
-		{"subscribed", "1 while the leader is subscribed with a Mesos master.", prometheus.GaugeValue},
-		{"jobs", "Jobs that are declared.", prometheus.GaugeValue},
-		{"runs_live", "Runs that are not final.", prometheus.GaugeValue},
-		{"tasks_live", "Attempts that are launching or running.", prometheus.GaugeValue},
-		{"tasks_waiting", "Splits that wait for an offer.", prometheus.GaugeValue},
-		{"tasks_unknown", "Attempts whose outcome nobody can know yet.", prometheus.GaugeValue},
-		{"launches_total", "Launches since this scheduler began to lead.", prometheus.CounterValue},
-		{"problems", "Things an operator should look at.", prometheus.GaugeValue},
+		{"subscribed", "1 while the leader is subscribed with a Mesos master.", func(r *reading) float64 { return truth(r.Subscribed) }},
+		{"jobs", "Jobs that are declared.", func(r *reading) float64 { return float64(r.Jobs) }},
+		{"runs_live", "Runs that are not final.", func(r *reading) float64 { return float64(r.LiveRuns) }},
+		{"oldest_unstarted_run_seconds", "Age of the oldest live run none of whose tasks has started; 0 where there is none.",
+			func(r *reading) float64 { return r.unstarted.Seconds() }},
+		{"tasks_live", "Attempts that are launching or running.", func(r *reading) float64 { return float64(r.LiveTasks) }},
+		{"tasks_waiting", "Splits that wait for an offer.", func(r *reading) float64 { return float64(r.WaitingTasks) }},
+		{"oldest_waiting_seconds", "For how long the split has waited for an offer that waits longest; 0 where none does.",
+			func(r *reading) float64 { return r.waits.Seconds() }},
+		{"tasks_unknown", "Attempts whose outcome nobody can know yet.", func(r *reading) float64 { return float64(r.UnknownTasks) }},
+		{"last_offer_timestamp_seconds", "When Mesos last offered something, in Unix time; 0 before the leader's first offer.", lastOffer},
+		{"clock_skew_seconds", "By how much this machine's clock and the store's differ, as last measured; either way.",
+			func(r *reading) float64 { return r.skew.Seconds() }},
+		{"store_backlog", "Pieces of state that wait to be written to the store.", func(r *reading) float64 { return float64(r.backlog) }},
+		{"problems", "Things an operator should look at; /v1/status names them.", func(r *reading) float64 { return float64(len(r.Problems)) }},
 	} {
-		m.values = append(m.values, metric{desc: prometheus.NewDesc("tidemill_scheduler_"+d.name, d.help, nil, nil), kind: d.kind})
+		m.values = append(m.values, metric{desc: describe(v.name, v.help), kind: prometheus.GaugeValue, of: v.of})
 	}
+	m.values = append(m.values, metric{
+		desc: describe("launches_total", "Launches since this scheduler began to lead."), kind: prometheus.CounterValue,
+		of: func(r *reading) float64 { return float64(r.Launches) },
+	})
 	return m
+}
+
+func describe(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("tidemill_scheduler_"+name, help, nil, nil)
 }
 
 // Describe lists the metrics.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
+	out <- m.leading
 	for _, v := range m.values {
 		out <- v.desc
 	}
 }
 
-// Collect reads them; nothing but "leading 0" comes from one that does not lead.
+// Collect reads them. One that does not lead shows nothing but "leading 0";
+// nothing but "leading 1" comes from a leader whose loop does not answer.
 func (m *metrics) Collect(out chan<- prometheus.Metric) {
+	t, err := m.s.leading()
+	out <- prometheus.MustNewConstMetric(m.leading, prometheus.GaugeValue, truth(err == nil))
+	if err != nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
 	defer cancel()
-	st, err := m.s.Status(ctx)
-	values := []float64{
-		truth(st.Leading), truth(st.Subscribed), float64(st.Jobs), float64(st.LiveRuns), float64(st.LiveTasks),
-		float64(st.WaitingTasks), float64(st.UnknownTasks), float64(st.Launches), float64(len(st.Problems)),
+	var r reading
+	if err := t.look(ctx, func(c *Core) { r = c.reading(m.s.opt.Now()); r.backlog = t.engine.Backlog() }); err != nil {
+		return
 	}
-	if err != nil || !st.Leading {
-		values = values[:1]
+	for _, v := range m.values {
+		out <- prometheus.MustNewConstMetric(v.desc, v.kind, v.of(&r))
 	}
-	for i, v := range values {
-		out <- prometheus.MustNewConstMetric(m.values[i].desc, m.values[i].kind, v)
+}
+
+// reading looks at what the core knows, at a time that the core may not have been told yet.
+func (c *Core) reading(now time.Time) reading {
+	r := reading{Status: c.Status(), skew: c.skew}
+	for _, cl := range c.ready.classes {
+		if s, ok := cl.head(); ok {
+			r.waits = max(r.waits, now.Sub(s.since))
+		}
 	}
+	for _, j := range c.jobs {
+		for _, x := range j.live {
+			if x.rec.Started.IsZero() {
+				r.unstarted = max(r.unstarted, now.Sub(x.rec.Created))
+			}
+		}
+	}
+	return r
+}
+
+func lastOffer(r *reading) float64 {
+	if r.LastOffer.IsZero() {
+		return 0
+	}
+	return float64(r.LastOffer.UnixMilli()) / 1000
 }
 
 func truth(b bool) float64 {
