@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"tidemill/jobs"
 )
@@ -26,6 +27,14 @@ type Scheduler interface {
 	KillRuns(ctx context.Context, name jobs.Name, reason string) (int, error)
 	// MarkRun declares by hand how a run ended; a success fires its children.
 	MarkRun(ctx context.Context, id jobs.RunID, success bool) (jobs.Run, error)
+	// Rerun does a final run again, as the job is now.
+	Rerun(ctx context.Context, id jobs.RunID) (jobs.Run, error)
+	// Resolve says how a run's attempts went whose outcome is unknown.
+	Resolve(ctx context.Context, id jobs.RunID, as jobs.Resolution) (jobs.Run, error)
+	// Backfill runs the instants of an interval, and says how many there are.
+	Backfill(ctx context.Context, r jobs.BackfillRequest) (int, error)
+	// Next lists the coming instants of a job's schedule, at most n.
+	Next(ctx context.Context, name jobs.Name, n int) ([]time.Time, error)
 	// Log reads at most limit bytes of an attempt's log; stream is "stdout" or "stderr".
 	Log(ctx context.Context, task jobs.TaskID, stream string, offset int64, limit int) (jobs.LogChunk, error)
 	// Connections hands the addresses and credentials of a task's kind to the

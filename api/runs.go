@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -70,6 +71,49 @@ func (s *Server) runOperations(api huma.API) {
 		func(ctx context.Context, in *runMark) (*body[jobs.Run], error) {
 			return bodyOf(s.Scheduler.MarkRun(ctx, jobs.RunID(in.ID), in.Body.Success))
 		})
+}
+
+func (s *Server) againOperations(api huma.API) {
+	rerun := operation(http.MethodPost, "/v1/runs/{id}/rerun", "rerun", "Do a final run again, as the job is now.")
+	rerun.DefaultStatus = http.StatusCreated
+	huma.Register(api, rerun, answer(func(ctx context.Context, in *RunPath) (*body[jobs.Run], error) {
+		return bodyOf(s.Scheduler.Rerun(ctx, jobs.RunID(in.ID)))
+	}))
+	register(api, http.MethodPost, "/v1/runs/{id}/resolve", "resolveRun", "Say how attempts went whose outcome is unknown.",
+		func(ctx context.Context, in *runResolve) (*body[jobs.Run], error) {
+			return bodyOf(s.Scheduler.Resolve(ctx, jobs.RunID(in.ID), in.Body.As))
+		})
+	backfill := operation(http.MethodPost, "/v1/jobs/{name}/backfill", "backfillJob", "Run the instants of an interval, in order.")
+	backfill.DefaultStatus = http.StatusAccepted
+	huma.Register(api, backfill, answer(func(ctx context.Context, in *jobBackfill) (*body[rest.Backfilled], error) {
+		n, err := s.Scheduler.Backfill(ctx, jobs.BackfillRequest{
+			Job: jobs.Name(in.Name), From: in.Body.From, To: in.Body.To, AtOnce: in.Body.AtOnce, Force: in.Body.Force,
+		})
+		return bodyOf(rest.Backfilled{Instants: n}, err)
+	}))
+	register(api, http.MethodGet, "/v1/jobs/{name}/next", "listInstants", "List the coming instants of a job's schedule.",
+		func(ctx context.Context, in *jobNext) (*body[rest.Instants], error) {
+			list, err := s.Scheduler.Next(ctx, jobs.Name(in.Name), in.N)
+			return bodyOf(rest.Instants{Instants: append([]time.Time{}, list...)}, err)
+		})
+}
+
+// runResolve says how a run's unknown attempts went.
+type runResolve struct {
+	RunPath
+	Body rest.ResolveBody
+}
+
+// jobBackfill asks for an interval of a job's instants.
+type jobBackfill struct {
+	JobPath
+	Body rest.BackfillBody
+}
+
+// jobNext asks for the coming instants of a job.
+type jobNext struct {
+	JobPath
+	N int `query:"n" minimum:"1" maximum:"1000" default:"10"`
 }
 
 // jobKill asks for the end of a job's runs.

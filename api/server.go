@@ -136,6 +136,7 @@ func (s *Server) routes() http.Handler {
 func (s *Server) operations(api huma.API) {
 	s.jobOperations(api)
 	s.runOperations(api)
+	s.againOperations(api)
 	s.taskOperations(api)
 	s.statusOperations(api)
 }

@@ -166,6 +166,29 @@ func (s *Scheduler) MarkRun(ctx context.Context, id jobs.RunID, success bool) (j
 	return request[jobs.Run](ctx, s, MarkRun{ID: id, Success: success})
 }
 
+// Rerun does a final run again, as the job is now.
+func (s *Scheduler) Rerun(ctx context.Context, id jobs.RunID) (jobs.Run, error) {
+	return request[jobs.Run](ctx, s, RerunRun{ID: id})
+}
+
+// Resolve says how a run's attempts went whose outcome is unknown.
+func (s *Scheduler) Resolve(ctx context.Context, id jobs.RunID, as jobs.Resolution) (jobs.Run, error) {
+	return request[jobs.Run](ctx, s, ResolveRun{ID: id, As: as})
+}
+
+// Backfill runs the instants of an interval, and says how many there are.
+func (s *Scheduler) Backfill(ctx context.Context, r jobs.BackfillRequest) (int, error) {
+	return request[int](ctx, s, BackfillJob{r})
+}
+
+// Next lists the coming instants of a job's schedule, at most n.
+func (s *Scheduler) Next(ctx context.Context, name jobs.Name, n int) (list []time.Time, err error) {
+	if lookErr := s.look(ctx, func(c *Core) { list, err = c.Next(name, n) }); lookErr != nil {
+		return nil, lookErr
+	}
+	return list, err
+}
+
 // Job shows one job.
 func (s *Scheduler) Job(ctx context.Context, name jobs.Name) (v jobs.JobView, err error) {
 	if lookErr := s.look(ctx, func(c *Core) { v, err = c.JobView(name) }); lookErr != nil {

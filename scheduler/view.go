@@ -30,6 +30,28 @@ func (c *Core) JobView(name jobs.Name) (jobs.JobView, error) {
 	return v, nil
 }
 
+// maxNext bounds how many coming instants are listed.
+const maxNext = 1000
+
+// Next lists when the coming runs of a job's schedule are due, at most n.
+func (c *Core) Next(name jobs.Name, n int) ([]time.Time, error) {
+	j, err := c.find("show", name)
+	if err != nil {
+		return nil, err
+	}
+	if j.sched == nil {
+		return nil, &jobs.Error{Code: jobs.Invalid, Op: "show", Subject: "job " + string(name), Message: "it has no schedule, hence no instants"}
+	}
+	var out []time.Time
+	for at := range j.sched.All(j.floor()) {
+		if len(out) == min(n, maxNext) {
+			break
+		}
+		out = append(out, at.Actual)
+	}
+	return out, nil
+}
+
 // summary is what lists show of a job.
 func (c *Core) summary(j *job) jobs.JobView {
 	v := jobs.JobView{

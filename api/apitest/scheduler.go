@@ -324,6 +324,36 @@ func (s *Scheduler) MarkRun(_ context.Context, id jobs.RunID, success bool) (job
 	return jobs.Run{}, &jobs.Error{Code: jobs.NotFound, Op: "mark", Subject: "run " + string(id), Message: "no run has that id"}
 }
 
+// Rerun starts the run's job again.
+func (s *Scheduler) Rerun(ctx context.Context, id jobs.RunID) (jobs.Run, error) {
+	view, err := s.RunView(ctx, id)
+	if err != nil {
+		return jobs.Run{}, err
+	}
+	return s.StartRun(ctx, jobs.RunRequest{Job: view.Job, RequestID: string(id) + " again"})
+}
+
+// Resolve ends a run as it is told.
+func (s *Scheduler) Resolve(ctx context.Context, id jobs.RunID, as jobs.Resolution) (jobs.Run, error) {
+	return s.MarkRun(ctx, id, as == jobs.ResolveSuccess)
+}
+
+// Backfill counts the hours of the interval.
+func (s *Scheduler) Backfill(ctx context.Context, r jobs.BackfillRequest) (int, error) {
+	_, err := s.Job(ctx, r.Job)
+	return int(r.To.Sub(r.From).Hours()), err
+}
+
+// Next lists the coming hours after the fake's beginning.
+func (s *Scheduler) Next(ctx context.Context, name jobs.Name, n int) ([]time.Time, error) {
+	_, err := s.Job(ctx, name)
+	var out []time.Time
+	for i := range n {
+		out = append(out, Created().Add(time.Duration(i+1)*time.Hour))
+	}
+	return out, err
+}
+
 // KillRun cancels a run; one that has ended refuses.
 func (s *Scheduler) KillRun(_ context.Context, id jobs.RunID, reason string) error {
 	s.mu.Lock()

@@ -19,6 +19,8 @@ type jobCmd struct {
 	List     jobList     `cmd:"" help:"List jobs."`
 	Show     jobShow     `cmd:"" help:"Show a job; with --output yaml in a form that can be applied again."`
 	Run      jobRun      `cmd:"" help:"Run a job now."`
+	Next     jobNext     `cmd:"" help:"List the coming instants of a job."`
+	Backfill jobBackfill `cmd:"" help:"Run the instants of an interval that has passed."`
 	Pause    jobPause    `cmd:"" help:"Pause jobs; the instances of a service stop."`
 	Resume   jobResume   `cmd:"" help:"Resume paused jobs."`
 	Delete   jobDelete   `cmd:"" help:"Delete jobs; their runs are killed."`

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/user"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,6 +66,7 @@ func (cmd localCmd) Run(ctx context.Context, g *globals, c console, log zerolog.
 		return err
 	}
 	flags := config.Flags{Listen: cmd.Listen, Kafka: cmd.Kafka, Cassandra: cmd.Cassandra, S3: cmd.S3}
+	var exports []string
 	if cmd.Stack {
 		servers, err := cmd.startStack(ctx, c, dir, log, &flags)
 		if err != nil {
@@ -74,6 +77,7 @@ func (cmd localCmd) Run(ctx context.Context, g *globals, c console, log zerolog.
 				log.Error().Err(err).Msg("the servers did not end as they should")
 			}
 		}()
+		exports = servers.Addresses().Environment(stack.UserPrefix)
 	}
 	o, err := flags.Options(g.TokenFile)
 	if err != nil {
@@ -102,19 +106,19 @@ func (cmd localCmd) Run(ctx context.Context, g *globals, c console, log zerolog.
 	defer stopMesos()
 	core := scheduler.DefaultConfig()
 	core.StartBy, core.MasterSettle = localStartBy, localSettle
-	return cmd.serve(ctx, g, c, dir, service{
+	return cmd.serve(ctx, g, c, greeting{dir: dir, exports: exports}, service{
 		options: o, core: core, elector: store, masters: mesos.NewMasters(master), codec: mesos.Protobuf, door: door, log: log,
 	})
 }
 
 // serve runs the scheduler, and welcomes the user once it leads.
-func (cmd localCmd) serve(ctx context.Context, g *globals, c console, dir string, s service) error {
-	var greeting sync.WaitGroup
+func (cmd localCmd) serve(ctx context.Context, g *globals, c console, to greeting, s service) error {
+	var welcome sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
-	defer greeting.Wait()
+	defer welcome.Wait()
 	defer cancel()
-	greeting.Go(func() {
-		if err := cmd.welcome(ctx, g, c, dir, s.options); err != nil && ctx.Err() == nil {
+	welcome.Go(func() {
+		if err := cmd.welcome(ctx, g, c, to, s.options); err != nil && ctx.Err() == nil {
 			s.log.Error().Err(err).Msg("the example jobs could not be added")
 		}
 	})
@@ -123,7 +127,7 @@ func (cmd localCmd) serve(ctx context.Context, g *globals, c console, dir string
 
 // welcome waits for the API, adds the examples to an empty state, and says
 // what to try next.
-func (cmd localCmd) welcome(ctx context.Context, g *globals, c console, dir string, o config.Options) error {
+func (cmd localCmd) welcome(ctx context.Context, g *globals, c console, to greeting, o config.Options) error {
 	token, err := config.Token(g.TokenFile)
 	if err != nil {
 		return err
@@ -135,46 +139,73 @@ func (cmd localCmd) welcome(ctx context.Context, g *globals, c console, dir stri
 	if err := awaitReady(ctx, o.Advertise); err != nil {
 		return err
 	}
-	added := ""
+	to.api = o.Advertise
 	if !cmd.Empty {
-		if added, err = addExamples(ctx, api); err != nil {
+		if to.examples, err = addExamples(ctx, api); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(c.Out, `
-Tidemill is up: %[1]s
-%[2]s
+	_, err = io.WriteString(c.Out, to.text())
+	return err
+}
+
+// greeting is what a person has to know of a local Tidemill that is up.
+type greeting struct {
+	api, dir string
+	exports  []string // NAME=value: where the stack's servers are
+	examples bool     // they were added
+}
+
+// text says what to try next; what another terminal's commands cannot find by
+// their defaults comes first, as lines for the shell.
+func (g greeting) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nTidemill is up: %s\n", g.api)
+	job := "NAME "
+	if g.examples {
+		job = "hello"
+		b.WriteString("Two example jobs were added, one after the other, and run now.\n")
+	}
+	exports := g.exports
+	if g.api != defaultAPI {
+		exports = append([]string{"TIDEMILL_API=" + g.api}, exports...)
+	}
+	if len(exports) > 0 {
+		b.WriteString("\nIn another terminal, so that the commands find it all:\n\n")
+		writeExports(&b, exports)
+	}
+	fmt.Fprintf(&b, `
   tidemill job list                see the jobs
-  tidemill job run hello --wait    run one now
+  tidemill job run %[1]s --wait    run one now
   tidemill run list                see the runs
   tidemill job apply -f FILE       add your own (docs/job.md)
 
-State lies in %[3]s (remove it with: rm -r %[3]s). Ctrl-C ends everything.
-`, o.Advertise, added, dir)
-	return nil
+State lies in %[2]s (remove it with: rm -r %[2]s). Ctrl-C ends everything.
+`, job, g.dir)
+	return b.String()
 }
 
-// addExamples adds the example graph where there is no job yet.
-func addExamples(ctx context.Context, api *client.Client) (string, error) {
+// addExamples adds the example graph where there is no job yet, and says whether.
+func addExamples(ctx context.Context, api *client.Client) (bool, error) {
 	_, total, err := api.Jobs(ctx, jobs.JobQuery{Limit: 1})
 	if err != nil || total > 0 {
-		return "", err
+		return false, err
 	}
 	registry, err := kinds()
 	if err != nil {
-		return "", err
+		return false, err
 	}
 	list, _, err := jobfile.Load([]jobfile.Source{{Name: "graph.yaml", Data: examples.Graph}}, registry)
 	if err != nil {
-		return "", err
+		return false, err
 	}
 	if _, err := api.Apply(ctx, list); err != nil {
-		return "", err
+		return false, err
 	}
 	if _, err := api.StartRun(ctx, jobs.RunRequest{Job: list[0].Name, RequestID: "welcome", Children: true}); err != nil {
-		return "", err
+		return false, err
 	}
-	return "Two example jobs were added, one after the other, and run now.\n", nil
+	return true, nil
 }
 
 // awaitReady waits until the scheduler answers that it leads.

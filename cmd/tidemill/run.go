@@ -14,11 +14,13 @@ import (
 )
 
 type runCmd struct {
-	List runList `cmd:"" help:"List runs, newest first."`
-	Show runShow `cmd:"" help:"Show a run: where its tasks are and why, and why the rest waits."`
-	Logs runLogs `cmd:"" help:"Print what a run's tasks, or one task, wrote."`
-	Kill runKill `cmd:"" help:"Kill runs."`
-	Mark runMark `cmd:"" help:"Declare by hand how a run ended."`
+	List    runList    `cmd:"" help:"List runs, newest first."`
+	Show    runShow    `cmd:"" help:"Show a run: where its tasks are and why, and why the rest waits."`
+	Logs    runLogs    `cmd:"" help:"Print what a run's tasks, or one task, wrote."`
+	Kill    runKill    `cmd:"" help:"Kill runs."`
+	Mark    runMark    `cmd:"" help:"Declare by hand how a run ended."`
+	Rerun   runRerun   `cmd:"" help:"Do final runs again, as their jobs are now."`
+	Resolve runResolve `cmd:"" help:"Say how attempts went whose outcome nobody can know."`
 }
 
 type runList struct {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -163,19 +161,14 @@ func (c *stackStatus) Run(ctx context.Context, g *globals, out console) error {
 			servers[i].Healthy, servers[i].Reason = false, err.Error()
 		}
 	}
-	if g.Output == "json" {
-		encoder := json.NewEncoder(out.Out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(map[string]any{
-			"supervisor": state.Supervisor, "phase": state.Phase, "addresses": state.Addresses, "servers": servers,
-		})
+	all := map[string]any{
+		"supervisor": state.Supervisor, "phase": state.Phase, "addresses": state.Addresses, "servers": servers,
 	}
-	return printStatus(out.Out, servers)
+	return g.print(out, all, func(w io.Writer) { statusRows(w, servers) })
 }
 
-func printStatus(to io.Writer, servers []serverStatus) error {
-	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "SERVER\tPID\tADDRESS\tHEALTH\tLOG")
+func statusRows(w io.Writer, servers []serverStatus) {
+	row(w, "SERVER", "PID", "ADDRESS", "HEALTH", "LOG")
 	for _, s := range servers {
 		pid, health := fmt.Sprint(s.Pid), "ok"
 		if s.Pid == 0 {
@@ -184,9 +177,8 @@ func printStatus(to io.Writer, servers []serverStatus) error {
 		if !s.Healthy {
 			health = s.Reason
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", s.Name, pid, s.Address, health, s.Log)
+		row(w, s.Name, pid, s.Address, health, s.Log)
 	}
-	return table.Flush()
 }
 
 // find returns the state of a stack that is up.
@@ -222,8 +214,13 @@ func (c *stackEnv) Run(out console) error {
 }
 
 func printExports(to io.Writer, addresses stack.Addresses) error {
-	for _, line := range addresses.Environment(stack.UserPrefix) {
-		name, value, _ := strings.Cut(line, "=")
+	return writeExports(to, addresses.Environment(stack.UserPrefix))
+}
+
+// writeExports writes NAME=value entries as lines for a shell.
+func writeExports(to io.Writer, entries []string) error {
+	for _, entry := range entries {
+		name, value, _ := strings.Cut(entry, "=")
 		if _, err := fmt.Fprintf(to, "export %s='%s'\n", name, value); err != nil {
 			return err
 		}

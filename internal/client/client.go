@@ -147,6 +147,35 @@ func (c *Client) KillRun(ctx context.Context, id jobs.RunID, reason string) erro
 	return c.call(ctx, http.MethodPost, c.at("v1", "runs", string(id), "kill"), rest.KillBody{Reason: reason}, nil)
 }
 
+// Rerun does a final run again, as the job is now.
+func (c *Client) Rerun(ctx context.Context, id jobs.RunID) (run jobs.Run, err error) {
+	err = c.call(ctx, http.MethodPost, c.at("v1", "runs", string(id), "rerun"), nil, &run)
+	return run, err
+}
+
+// Resolve says how a run's attempts went whose outcome is unknown.
+func (c *Client) Resolve(ctx context.Context, id jobs.RunID, as jobs.Resolution) (run jobs.Run, err error) {
+	err = c.call(ctx, http.MethodPost, c.at("v1", "runs", string(id), "resolve"), rest.ResolveBody{As: as}, &run)
+	return run, err
+}
+
+// Backfill runs the instants of an interval, and says how many there are.
+func (c *Client) Backfill(ctx context.Context, r jobs.BackfillRequest) (int, error) {
+	var out rest.Backfilled
+	in := rest.BackfillBody{From: r.From, To: r.To, AtOnce: max(r.AtOnce, 1), Force: r.Force}
+	err := c.call(ctx, http.MethodPost, c.at("v1", "jobs", string(r.Job), "backfill"), in, &out)
+	return out.Instants, err
+}
+
+// Next lists the coming instants of a job's schedule, at most n.
+func (c *Client) Next(ctx context.Context, name jobs.Name, n int) ([]time.Time, error) {
+	var out rest.Instants
+	u := c.at("v1", "jobs", string(name), "next")
+	u.RawQuery = url.Values{"n": {strconv.Itoa(n)}}.Encode()
+	err := c.call(ctx, http.MethodGet, u, nil, &out)
+	return out.Instants, err
+}
+
 // Connections fetches what a task's work may reach, with the task's own token.
 func (c *Client) Connections(ctx context.Context, task jobs.TaskID, token string) (out jobs.Connections, err error) {
 	own := Client{base: c.base, token: token, http: c.http}

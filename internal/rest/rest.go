@@ -88,6 +88,29 @@ type MarkBody struct {
 	Success bool `json:"success"`
 }
 
+// ResolveBody says how unknown attempts went.
+type ResolveBody struct {
+	As jobs.Resolution `json:"as" enum:"success,failure,retry"`
+}
+
+// BackfillBody is the interval to run.
+type BackfillBody struct {
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
+	AtOnce int       `json:"at_once,omitempty" minimum:"1" maximum:"100"`
+	Force  bool      `json:"force,omitempty" doc:"Run again what succeeded."`
+}
+
+// Backfilled says how many instants the interval holds.
+type Backfilled struct {
+	Instants int `json:"instants"`
+}
+
+// Instants are the coming ones of a schedule.
+type Instants struct {
+	Instants []time.Time `json:"instants"`
+}
+
 // Problem is the body of every answer that is an error.
 type Problem struct {
 	Type      string            `json:"type,omitempty" doc:"about:blank where absent."`
