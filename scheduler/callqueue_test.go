@@ -1,0 +1,55 @@
+package scheduler
+
+import (
+	"errors"
+	"testing"
+
+	"tidemill/jobs"
+)
+
+func TestCallsNeverChangeTheirStream(t *testing.T) {
+	var q CallQueue
+	q.Use(1)
+	q.Push(1, []Call{Revive{}, Acknowledge{Task: "t"}, Suppress{}})
+	if next, open, ok := q.Next(Ordered); !ok || !open || next.Call != (Revive{}) {
+		t.Errorf("got %v, open %v, want the first call", next, open)
+	}
+	if _, open, ok := q.Next(Acks); !ok || !open {
+		t.Error("the acknowledgement waits behind a call")
+	}
+	q.Use(2)
+	if next, open, ok := q.Next(Ordered); !ok || open {
+		t.Errorf("%v, decided under stream 1, may be sent under stream 2", next)
+	}
+	q.Push(0, []Call{Revive{}})
+	q.Use(0)
+	if _, open, _ := q.Next(Ordered); open {
+		t.Error("a call may be sent without a stream")
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	accept := Accept{Launches: []Launch{{Task: jobs.TaskID("t")}}}
+	lost := errors.New("connection reset")
+	for _, tc := range []struct {
+		name              string
+		call              Call
+		err               error
+		tell, resubscribe bool
+	}{
+		{"taken", accept, nil, true, false},
+		{"nothing to tell", Revive{}, nil, false, false},
+		{"refused", accept, &CallError{Status: 400}, true, false},
+		{"not subscribed", accept, &CallError{Status: 403}, true, true},
+		{"it may have been taken", accept, &CallError{Status: 503}, false, true},
+		{"nobody knows", accept, lost, false, true},
+		{"the update will come again", Acknowledge{}, lost, false, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tell, resubscribe := Verdict(tc.call, tc.err)
+			if (tell != nil) != tc.tell || resubscribe != tc.resubscribe {
+				t.Errorf("tell %v, resubscribe %v; want %v, %v", tell, resubscribe, tc.tell, tc.resubscribe)
+			}
+		})
+	}
+}
