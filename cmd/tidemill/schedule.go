@@ -1,15 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 	_ "time/tzdata" // zones must not depend on the machine
-
-	"github.com/goccy/go-yaml"
 
 	"tidemill/jobs/schedule"
 )
@@ -48,7 +44,11 @@ func (c *scheduleNextCmd) Run(g *globals, out console) error {
 			break
 		}
 	}
-	return c.print(out.Out, g.Output, instants)
+	location, err := time.LoadLocation(c.Zone)
+	if err != nil {
+		return fmt.Errorf("schedule next: zone %q: %w", c.Zone, err)
+	}
+	return g.print(out, instants, func(w io.Writer) { c.table(w, instants, location) })
 }
 
 func (c *scheduleNextCmd) spec() schedule.Spec {
@@ -61,22 +61,9 @@ func (c *scheduleNextCmd) spec() schedule.Spec {
 	return spec
 }
 
-func (c *scheduleNextCmd) print(to io.Writer, format string, instants []time.Time) error {
-	switch format {
-	case "json":
-		return json.NewEncoder(to).Encode(instants)
-	case "yaml":
-		return yaml.NewEncoder(to).Encode(instants)
-	}
-	location, err := time.LoadLocation(c.Zone)
-	if err != nil {
-		return fmt.Errorf("schedule next: zone %q: %w", c.Zone, err)
-	}
-	table := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(table, "INSTANT\tIN %s\n", strings.ToUpper(c.Zone))
+func (c *scheduleNextCmd) table(to io.Writer, instants []time.Time, location *time.Location) {
+	row(to, "INSTANT", "IN "+strings.ToUpper(c.Zone))
 	for _, instant := range instants {
-		local := instant.In(location)
-		fmt.Fprintf(table, "%s\t%s\n", instant.Format(time.RFC3339Nano), local.Format("Mon 2006-01-02 15:04:05 -0700"))
+		row(to, instant.Format(time.RFC3339Nano), instant.In(location).Format("Mon 2006-01-02 15:04:05 -0700"))
 	}
-	return table.Flush()
 }

@@ -53,7 +53,6 @@ var edges = []struct{ room, imports string }{
 	{"internal/golden", ""},
 	{"deploy/*", ""},
 	{"examples", ""},
-	{"internal/deps", ""},
 	// Proofs.
 	{"internal/house", ""},
 	{"internal/storetest", "scheduler"},
