@@ -39,12 +39,9 @@ type commandLine struct {
 	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
-// defaultAPI is where the commands look for a scheduler, and where one listens.
-const defaultAPI = "http://127.0.0.1:8470"
-
 // globals are the flags of every command.
 type globals struct {
-	API       string `help:"Address of the scheduler's API." default:"${api}" env:"TIDEMILL_API" placeholder:"URL"`
+	API       string `help:"Address of the scheduler's API." default:"http://127.0.0.1:8470" env:"TIDEMILL_API" placeholder:"URL"`
 	Output    string `short:"o" help:"How to print results: table, json or yaml." enum:"table,json,yaml" default:"table"`
 	TokenFile string `help:"File that holds the API's bearer token." env:"TIDEMILL_TOKEN_FILE" placeholder:"FILE"`
 	LogLevel  string `help:"Least level to log: debug, info, warn or error (default: info, or warn for local on a terminal)." enum:",debug,info,warn,error" default:"" env:"TIDEMILL_LOG_LEVEL"`
@@ -93,7 +90,6 @@ func run(ctx context.Context, args []string, c console) int {
 	parser, err := kong.New(&cli,
 		kong.Name("tidemill"),
 		kong.Description("An Apache Mesos framework for ingest, rollup and restore jobs beside Cassandra."),
-		kong.Vars{"api": defaultAPI},
 		kong.Writers(c.Out, c.Err),
 		kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),

@@ -140,6 +140,9 @@ func (cmd localCmd) welcome(ctx context.Context, g *globals, c console, to greet
 		return err
 	}
 	to.api = o.Advertise
+	if to.api != g.API {
+		to.exports = append([]string{"TIDEMILL_API=" + to.api}, to.exports...)
+	}
 	if !cmd.Empty {
 		if to.examples, err = addExamples(ctx, api); err != nil {
 			return err
@@ -152,7 +155,7 @@ func (cmd localCmd) welcome(ctx context.Context, g *globals, c console, to greet
 // greeting is what a person has to know of a local Tidemill that is up.
 type greeting struct {
 	api, dir string
-	exports  []string // NAME=value: where the stack's servers are
+	exports  []string // NAME=value: what has another address than the commands take by themselves
 	examples bool     // they were added
 }
 
@@ -166,13 +169,9 @@ func (g greeting) text() string {
 		job = "hello"
 		b.WriteString("Two example jobs were added, one after the other, and run now.\n")
 	}
-	exports := g.exports
-	if g.api != defaultAPI {
-		exports = append([]string{"TIDEMILL_API=" + g.api}, exports...)
-	}
-	if len(exports) > 0 {
+	if len(g.exports) > 0 {
 		b.WriteString("\nIn another terminal, so that the commands find it all:\n\n")
-		writeExports(&b, exports)
+		_ = writeExports(&b, g.exports)
 	}
 	fmt.Fprintf(&b, `
   tidemill job list                see the jobs

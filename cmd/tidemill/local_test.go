@@ -146,6 +146,9 @@ func TestLocal(t *testing.T) {
 	program, dir := buildProgram(t), filepath.Join(t.TempDir(), "state")
 	began := time.Now()
 	first := startLocal(t, program, dir)
+	if !strings.Contains(first.greeting, "\nexport TIDEMILL_API='http://127.0.0.1:") {
+		t.Errorf("the greeting does not say how to reach another port than the usual:\n%s", first.greeting)
+	}
 	if !strings.Contains(first.greeting, "Two example jobs") || !strings.Contains(first.greeting, "rm -r "+dir) {
 		t.Errorf("the greeting names no examples, or not where the state lies:\n%s", first.greeting)
 	}
@@ -178,6 +181,33 @@ func TestLocal(t *testing.T) {
 	wantRefusal(t, "a disk that became read-only", []string{"--dir", dir}, "state.db", "mounted read-only", "--dir")
 }
 
+func TestTheGreetingGivesAnotherTerminalWhatItNeeds(t *testing.T) {
+	table := []struct {
+		name       string
+		greeting   greeting
+		want, lack []string
+	}{
+		{"by default", greeting{api: "http://127.0.0.1:8470", dir: "/d", examples: true},
+			[]string{"Two example jobs", "job run hello --wait", "rm -r /d"}, []string{"export"}},
+		{"without the examples", greeting{api: "http://127.0.0.1:8470"}, []string{"job run NAME "}, []string{"hello", "Two example jobs"}},
+		{"with servers", greeting{api: "http://127.0.0.1:8470", exports: []string{"TIDEMILL_KAFKA=127.1.2.3:9092"}},
+			[]string{"export TIDEMILL_KAFKA='127.1.2.3:9092'\n"}, nil},
+	}
+	for _, c := range table {
+		text := c.greeting.text()
+		for _, w := range c.want {
+			if !strings.Contains(text, w) {
+				t.Errorf("%s: no %q in\n%s", c.name, w, text)
+			}
+		}
+		for _, l := range c.lack {
+			if strings.Contains(text, l) {
+				t.Errorf("%s: %q in\n%s", c.name, l, text)
+			}
+		}
+	}
+}
+
 func TestLocalRefusesWhatItCannotServe(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -190,7 +220,8 @@ func TestLocalRefusesWhatItCannotServe(t *testing.T) {
 	wantRefusal(t, "an address for all without a token", []string{"--dir", dir, "--listen", "0.0.0.0:0"},
 		"not a loopback address", "--token-file")
 	wantRefusal(t, "a token file that is not there", []string{"--dir", dir, "--listen", "0.0.0.0:0", "--token-file", dir + "/token"},
-		dir+"/token")
+		dir+"/token", "head -c 24")
+	wantRefusal(t, "a text that is no address", []string{"--dir", dir, "--listen", "nonsense"}, "nonsense", "127.0.0.1:8470")
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("a program that refused to start left state behind")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -95,11 +96,12 @@ func TestWithoutServersTheErrorSaysWhatToRun(t *testing.T) {
 
 func TestStatusNamesWhatIsWrong(t *testing.T) {
 	var out bytes.Buffer
-	err := printStatus(&out, []serverStatus{
+	servers := []serverStatus{
 		{Server: supervisor.Server{Name: "s3", Address: "127.0.0.1:7070", Pid: 12, Log: "/s/out.log"}, Healthy: true},
 		{Server: supervisor.Server{Name: "kafka", Address: "127.0.0.1:9092", Log: "/k/out.log"}, Reason: "connection refused"},
-	})
-	if err != nil {
+	}
+	g := globals{Output: "table"}
+	if err := g.print(console{Out: &out}, servers, func(w io.Writer) { statusRows(w, servers) }); err != nil {
 		t.Fatal(err)
 	}
 	want := `SERVER  PID    ADDRESS         HEALTH              LOG
