@@ -36,7 +36,8 @@ func CheckListen(addr, token string) error {
 	}
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return refuse("not an address of the form host:port")
+		return &jobs.Error{Code: jobs.Invalid, Op: "listen", Subject: addr, Message: "not an address of the form host:port",
+			Hint: "write it like 127.0.0.1:8470"}
 	}
 	if host == "localhost" {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"strings"
@@ -205,7 +206,11 @@ func Token(file string) (string, error) {
 	if file == "" {
 		return "", nil
 	}
+	hint := "make one with: head -c 24 /dev/urandom | base64 > " + file
 	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the token: %w (name another with --token-file, or %s)", err, hint)
+	}
 	if err != nil {
 		return "", fmt.Errorf("read the token: %w", err)
 	}
@@ -213,7 +218,7 @@ func Token(file string) (string, error) {
 	data, err := io.ReadAll(io.LimitReader(f, 4<<10))
 	token := strings.TrimSpace(string(data))
 	if err == nil && (token == "" || strings.ContainsAny(token, " \t\r\n")) {
-		err = errors.New("the file must hold one word; make one with: head -c 24 /dev/urandom | base64 > " + file)
+		err = errors.New("the file must hold one word; " + hint)
 	}
 	if err != nil {
 		return "", fmt.Errorf("read the token in %s: %w", file, err)

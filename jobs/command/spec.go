@@ -3,7 +3,6 @@
 package command
 
 import (
-	"bytes"
 	"encoding/json"
 	"regexp"
 	"sort"
@@ -42,13 +41,8 @@ func (*Kind) Check(raw json.RawMessage) (jobs.Traits, error) {
 func decode(raw json.RawMessage) (Spec, error) {
 	var s Spec
 	var e jobs.FieldErrors
-	if len(raw) > 0 {
-		d := json.NewDecoder(bytes.NewReader(raw))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&s); err != nil {
-			e.Addf("", "%v", err)
-			return s, e
-		}
+	if err := jobs.DecodeStrict(raw, &s); err != nil {
+		return s, err
 	}
 	switch {
 	case strings.TrimSpace(s.Command) == "" && len(s.Argv) == 0:

@@ -24,7 +24,7 @@ func TestCheck(t *testing.T) {
 		{`{"command":" \n"}`, "command: is missing"},
 		{`{"command":"true","argv":["true"]}`, "argv: may not stand beside command"},
 		{`{"argv":[""]}`, "argv[0]: is the program"},
-		{`{"command":"true","user":"root"}`, `unknown field "user"`},
+		{`{"command":"true","user":"root"}`, "user: unknown field"},
 		{`{"command":"a\u0000b"}`, "command: holds a NUL byte"},
 		{`{"argv":["a","b\u0000"]}`, "argv: holds a NUL byte"},
 		{`{"command":"true","env":{"1A":"x"}}`, `env: "1A" is no name`},
