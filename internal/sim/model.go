@@ -105,6 +105,8 @@ type (
 		Ending     string            `json:"ending"`
 		Agent      string            `json:"agent"`
 		StartBy    time.Time         `json:"start_by"`
+		// UnknownSince stays when a given-up attempt succeeds in the same write.
+		UnknownSince time.Time `json:"unknown_since"`
 	}
 )
 
@@ -443,6 +445,7 @@ func (m *model) putAttempt(a *attemptAccount, rec taskRecord) {
 	if before.State.Final() && a.rec.State != before.State {
 		m.violate("attempt %s was final as %s and becomes %s", id, before.State, a.rec.State)
 	}
+	a.unknown = a.unknown || a.rec.State.Final() && !a.rec.UnknownSince.IsZero()
 	if a.rec.State == jobs.AttemptUnknown && !a.unknown {
 		a.unknown = true
 		m.believed(a)
@@ -488,7 +491,7 @@ func (m *model) newAttempt(a *attemptAccount) {
 func (m *model) checkSuperseded(a, other *attemptAccount) {
 	switch {
 	case other.rec.State.Final():
-		if other.rec.State == jobs.AttemptSucceeded && a.rec.Stage > 0 {
+		if other.rec.State == jobs.AttemptSucceeded && a.rec.Stage > 0 && !other.unknown {
 			m.violate("attempt %s is launched after %s succeeded", a.rec.ID, other.rec.ID)
 		}
 	case other.rec.State != jobs.AttemptUnknown || !other.rec.Superseded:
