@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
@@ -103,9 +105,23 @@ func run(ctx context.Context, args []string, c console) int {
 		return exited
 	}
 	if err != nil {
-		return conclude(c, &exitError{Code: exitUsage, Err: fmt.Errorf("%w; see %q", err, "tidemill --help")})
+		return conclude(c, &exitError{Code: exitUsage, Err: usageError(err)})
 	}
 	return conclude(c, parsed.Run(&cli.globals, c, cli.logger(c.Err)))
+}
+
+// usageError says what to do about arguments that cannot be parsed.
+func usageError(err error) error {
+	help := "tidemill"
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil && parse.Context.Selected() != nil {
+		help += " " + strings.TrimSpace(parse.Context.Selected().Path())
+	}
+	var moment *time.ParseError
+	if errors.As(err, &moment) && moment.Layout == time.RFC3339 {
+		return fmt.Errorf("%w (write a time like 2026-01-31T12:00:00Z); see %q", err, help+" --help")
+	}
+	return fmt.Errorf("%w; see %q", err, help+" --help")
 }
 
 // logger logs to w at the level that was asked for.

@@ -91,7 +91,9 @@ after: [first]
 func TestUsage(t *testing.T) {
 	s := newShell(t, "")
 	s.run(t, "job", "lst").want(t, exitUsage, "", `did you mean "list"?`)
-	s.run(t, "job", "list", "--colour").want(t, exitUsage, "", "unknown flag --colour")
+	s.run(t, "job", "list", "--colour").want(t, exitUsage, "", `unknown flag --colour; see "tidemill job list --help"`)
+	s.run(t, "jab").want(t, exitUsage, "", `see "tidemill --help"`)
+	s.run(t, "job", "run", "a", "--from", "2020-01-01").want(t, exitUsage, "", "write a time like 2026-01-31T12:00:00Z")
 	s.run(t, "job", "list", "-o", "xml").want(t, exitUsage, "", "table")
 	s.run(t, "job", "show").want(t, exitUsage, "", "<name>")
 	s.run(t, "job", "apply", "-f", "/nowhere").want(t, exitUsage, "", "/nowhere")
@@ -229,6 +231,22 @@ func TestRuns(t *testing.T) {
 	s.run(t, "run", "kill", string(id), "--reason", "enough").want(t, exitOK, "", "is being killed")
 	s.run(t, "run", "show", string(id)).want(t, exitOK, "killed by hand: enough", "")
 	s.run(t, "run", "kill", string(id)).want(t, exitFailed, "", "it has ended already")
+}
+
+func TestTaskWord(t *testing.T) {
+	seven, nought := 7, 0
+	for _, c := range []struct {
+		task jobs.TaskView
+		want string
+	}{
+		{jobs.TaskView{Task: jobs.Task{ExitCode: &seven, Message: "exit code 7: oops"}}, "exit code 7: oops"},
+		{jobs.TaskView{Task: jobs.Task{ExitCode: &seven, Message: "out of memory"}}, "exit code 7: out of memory"},
+		{jobs.TaskView{Task: jobs.Task{ExitCode: &nought, Message: "done"}}, "done"},
+	} {
+		if got := taskWord(c.task); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
 }
 
 func TestConfigShow(t *testing.T) {

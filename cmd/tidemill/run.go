@@ -107,7 +107,7 @@ func taskWord(t jobs.TaskView) string {
 		}
 		return strings.TrimSpace(text + " " + p.Unit + " " + p.Note)
 	}
-	if t.ExitCode != nil && *t.ExitCode != 0 {
+	if t.ExitCode != nil && *t.ExitCode != 0 && !strings.HasPrefix(t.Message, "exit code") { // a command's error says it itself
 		return fmt.Sprintf("exit code %d: %s", *t.ExitCode, t.Message)
 	}
 	return t.Message
