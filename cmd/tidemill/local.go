@@ -164,7 +164,7 @@ type greeting struct {
 func (g greeting) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nTidemill is up: %s\n", g.api)
-	job := "NAME "
+	job := "NAME"
 	if g.examples {
 		job = "hello"
 		b.WriteString("Two example jobs were added, one after the other, and run now.\n")
@@ -175,12 +175,12 @@ func (g greeting) text() string {
 	}
 	fmt.Fprintf(&b, `
   tidemill job list                see the jobs
-  tidemill job run %[1]s --wait    run one now
+  tidemill job run %-16[1]srun one now
   tidemill run list                see the runs
   tidemill job apply -f FILE       add your own (docs/job.md)
 
 State lies in %[2]s (remove it with: rm -r %[2]s). Ctrl-C ends everything.
-`, job, g.dir)
+`, job+" --wait", g.dir)
 	return b.String()
 }
 

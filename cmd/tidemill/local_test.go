@@ -188,8 +188,8 @@ func TestTheGreetingGivesAnotherTerminalWhatItNeeds(t *testing.T) {
 		want, lack []string
 	}{
 		{"by default", greeting{api: "http://127.0.0.1:8470", dir: "/d", examples: true},
-			[]string{"Two example jobs", "job run hello --wait", "rm -r /d"}, []string{"export"}},
-		{"without the examples", greeting{api: "http://127.0.0.1:8470"}, []string{"job run NAME "}, []string{"hello", "Two example jobs"}},
+			[]string{"Two example jobs", "job run hello --wait    run one now", "rm -r /d"}, []string{"export"}},
+		{"without the examples", greeting{api: "http://127.0.0.1:8470"}, []string{"job run NAME --wait     run one now"}, []string{"hello", "Two example jobs"}},
 		{"with servers", greeting{api: "http://127.0.0.1:8470", exports: []string{"TIDEMILL_KAFKA=127.1.2.3:9092"}},
 			[]string{"export TIDEMILL_KAFKA='127.1.2.3:9092'\n"}, nil},
 	}
