@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,5 +140,32 @@ func TestAttemptThatMayStillStartIsNotResolved(t *testing.T) {
 	s.wait(2 * time.Minute)
 	if _, err := s.ask(ResolveRun{ID: id, As: jobs.ResolveRetry}); err != nil {
 		t.Errorf("after its start_by: %v", err)
+	}
+}
+
+// TestRunOfAThousandSplitsFitsInOneRecord: with all its attempts, each with a
+// long word and replicas.
+func TestRunOfAThousandSplitsFitsInOneRecord(t *testing.T) {
+	s := newScript(t, manual(nil))
+	id := s.start("j", "r")
+	x := s.core.runs[id]
+	launched := s.launchOne("a")
+	one := s.core.tasks[launched].rec
+	one.State = jobs.AttemptFailed
+	one.Message, one.Reason = strings.Repeat("it says a lot of itself ", 40), "REASON_EXECUTOR_TERMINATED"
+	one.Preferred = []string{"cassandra-host-1.example", "cassandra-host-2.example", "cassandra-host-3.example"}
+	for i := range jobs.MaxSplits {
+		rec := one
+		rec.ID, rec.Split, rec.Attempt = jobs.NewTaskID(id, 1, i, 2), i, 2
+		x.tasks[rec.ID] = &task{rec: rec, run: x}
+	}
+	s.executorSays(launched, jobs.TaskRunning)
+	s.executorSays(launched, jobs.TaskFinished)
+	if n := len(s.store[keyRun+string(id)]); n == 0 || n > MaxBatchBytes-recordOverhead-100 {
+		t.Errorf("the run's record has %d bytes", n)
+	}
+	v, err := s.core.TaskView(jobs.NewTaskID(id, 1, 7, 2))
+	if err != nil || v.Run != id || v.Job != "j" {
+		t.Errorf("attempt 7 is remembered as %+v, %v", v, err)
 	}
 }

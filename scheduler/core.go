@@ -1,7 +1,9 @@
 package scheduler
 
 import (
+	"cmp"
 	"container/heap"
+	"slices"
 	"time"
 
 	"tidemill/jobs"
@@ -197,12 +199,13 @@ func (c *Core) discard(key string) {
 }
 
 // seal closes a group: what was touched since the last one becomes durable
-// together. A group too large for one batch is written in its order, so who
-// touches many records touches the one that decides first.
+// together. A group too large for one batch is written in the order of its
+// ranks: every prefix of it is a state from which the rest follows again.
 func (c *Core) seal() {
 	if len(c.dirty) == 0 {
 		return
 	}
+	slices.SortStableFunc(c.dirty, func(a, b record) int { return cmp.Compare(rank(a), rank(b)) })
 	g := make(Group, 0, len(c.dirty))
 	for _, r := range c.dirty {
 		g = append(g, Change{Key: r.key(), Value: r.encode(c.now)})
@@ -214,6 +217,22 @@ func (c *Core) seal() {
 		c.fx.Persist = append(c.fx.Persist, c.discarded)
 		c.discarded = nil
 	}
+}
+
+// rank orders the records of a group: a run comes to be, or to its
+// cancelling, before what consumed its cause, and to its end last of all. A
+// crash in between has the end, and all that follows from it, found again.
+func rank(r record) int {
+	switch r := r.(type) {
+	case *run:
+		if r.rec.State.Final() {
+			return 3
+		}
+		return 0
+	case *task:
+		return 1
+	}
+	return 2
 }
 
 func (c *Core) notify(n jobs.Notice) {

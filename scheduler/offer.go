@@ -230,7 +230,7 @@ func (c *Core) watchIdle(agentID string, a *agent, executors []string) {
 			a.idle[id] = c.now
 			continue
 		}
-		if c.now.Sub(since) > c.cfg.ExecutorIdle {
+		if c.now.Sub(since) > c.cfg.ExecutorIdle && c.ready.count == 0 { // or it may be launched on in this step
 			delete(a.idle, id)
 			c.call(Shutdown{Agent: agentID, Executor: id})
 		}

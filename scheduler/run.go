@@ -363,7 +363,7 @@ func (c *Core) finish(x *run, state jobs.RunState, reason string) {
 	x.rec.State, x.rec.Reason, x.rec.Ended, x.rec.Cancel = state, reason, c.now, ""
 	attempts := x.orderedTasks()
 	for _, t := range attempts {
-		x.rec.Attempts = append(x.rec.Attempts, t.rec)
+		x.rec.Attempts = append(x.rec.Attempts, remembered(t.rec, len(attempts)))
 	}
 	if state == jobs.RunSucceeded {
 		x.rec.Pinned = nil
@@ -386,6 +386,34 @@ func (c *Core) finish(x *run, state jobs.RunState, reason string) {
 	c.catchUp(j)
 	c.backfill(j)
 	c.ensureService(j)
+}
+
+// Of runs with more attempts than manyAttempts, an attempt's message is kept
+// up to shortMessage: a thousand attempts must fit in one record.
+const (
+	manyAttempts = 50
+	shortMessage = 120
+)
+
+// remembered is an attempt as its final run's record keeps it: without what
+// only matters while it lives, or stands in the run itself.
+func remembered(t jobs.Task, of int) jobs.Task {
+	t.Run, t.Job, t.StartBy, t.Resources, t.Results, t.Seen, t.Starts, t.LaunchFailures = "", "", time.Time{}, jobs.Resources{}, nil, false, 0, 0
+	if of > manyAttempts {
+		if len(t.Message) > shortMessage {
+			t.Message = t.Message[:shortMessage] + "…"
+		}
+		if len(t.Preferred) > 1 {
+			t.Preferred = t.Preferred[:1]
+		}
+	}
+	return t
+}
+
+// recorded is an attempt of a final run, whole again.
+func (x *run) recorded(t jobs.Task) jobs.Task {
+	t.Run, t.Job = x.rec.ID, x.rec.Job
+	return t
 }
 
 // forgetWork deletes what a final run no longer needs: its tasks, now in its

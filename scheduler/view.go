@@ -188,7 +188,11 @@ func (c *Core) Runs(q jobs.RunQuery) ([]jobs.RunView, int) {
 // attempts are the run's attempts, live or recorded.
 func (x *run) attempts() []jobs.Task {
 	if x.rec.State.Final() {
-		return x.rec.Attempts
+		out := make([]jobs.Task, len(x.rec.Attempts))
+		for i, t := range x.rec.Attempts {
+			out[i] = x.recorded(t)
+		}
+		return out
 	}
 	var out []jobs.Task
 	for _, t := range x.orderedTasks() {
@@ -381,7 +385,7 @@ func (c *Core) TaskView(id jobs.TaskID) (jobs.Task, error) {
 	}
 	if parts, err := jobs.ParseTaskID(id); err == nil {
 		if x, ok := c.runs[parts.Run]; ok {
-			for _, t := range x.rec.Attempts {
+			for _, t := range x.attempts() {
 				if t.ID == id {
 					return t, nil
 				}
