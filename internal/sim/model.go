@@ -30,14 +30,13 @@ type model struct {
 
 // jobAccount is a job as its records say.
 type jobAccount struct {
-	rec      jobRecord
-	state    stateRecord
-	sched    *schedule.Schedule
-	present  bool
-	acked    bool
-	deletes  bool // somebody asked for it
-	skipped  []span
-	children map[jobs.Name]bool
+	rec     jobRecord
+	state   stateRecord
+	sched   *schedule.Schedule
+	present bool
+	acked   bool
+	deletes bool // somebody asked for it
+	skipped []span
 }
 
 // The parts of the scheduler's records that the model looks at.
@@ -241,7 +240,7 @@ func (m *model) putJob(name jobs.Name, ch scheduler.Change) {
 	}
 	j.sched = nil
 	if j.rec.Job.Schedule != nil {
-		j.sched, _ = j.rec.Job.Schedule.Compile(name, j.rec.FirstApplied) //nolint:errcheck // it was checked at the door
+		j.sched, _ = j.rec.Job.Schedule.Compile(name, j.rec.FirstApplied) // it was checked at the door
 	}
 }
 

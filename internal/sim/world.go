@@ -33,7 +33,6 @@ type world struct {
 	client    *client
 	model     *model
 	faults    []Fault
-	quiet     bool // no fault is active any more
 
 	flakyUntil, slowUntil time.Duration // the store's
 	silentUntil           time.Duration // the master's answers are lost
