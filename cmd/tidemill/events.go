@@ -16,6 +16,7 @@ import (
 	"tidemill/internal/events"
 	"tidemill/jobs"
 	"tidemill/jobs/event"
+	"tidemill/jobs/ingest"
 )
 
 // eventsCmd makes and sends events whose truth is known.
@@ -103,7 +104,7 @@ func (c *eventsSend) Run(ctx context.Context, g *globals, out console, log zerol
 	if c.Batch < 1 || c.Workers < 1 || c.Rate < 0 {
 		return &exitError{Code: exitUsage, Err: errors.New("--batch and --workers must be at least 1, --rate at least 0")}
 	}
-	find, err := c.door(g)
+	find, err := c.door(ctx, g, log)
 	if err != nil {
 		return err
 	}
@@ -143,13 +144,25 @@ func (c *eventsSend) Run(ctx context.Context, g *globals, out console, log zerol
 
 // door finds where to post: at a fixed address, or at an instance of the job,
 // which may move.
-func (c *eventsSend) door(g *globals) (func(context.Context) (string, error), error) {
+func (c *eventsSend) door(ctx context.Context, g *globals, log zerolog.Logger) (func(context.Context) (string, error), error) {
 	if c.URL != "" {
 		return events.At(strings.TrimSuffix(c.URL, "/")), nil
 	}
 	api, err := g.client()
 	if err != nil {
 		return nil, err
+	}
+	// What no waiting mends is said at once.
+	view, err := api.Job(ctx, jobs.Name(c.Job))
+	code, _ := jobs.CodeOf(err)
+	switch {
+	case code == jobs.NotFound:
+		return nil, err
+	case err != nil || len(view.Endpoints) > 0:
+	case view.Kind != ingest.Name:
+		return nil, fmt.Errorf("send events: job %s: it is of kind %s and takes none (name an %s job, or give --url)", c.Job, view.Kind, ingest.Name)
+	default:
+		log.Warn().Str("job", c.Job).Str("state", view.State).Msg("the job listens nowhere yet: waiting until it does (tidemill run list and run show say why)")
 	}
 	next := make(chan int, 1) // instances take turns
 	next <- 0

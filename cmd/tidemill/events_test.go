@@ -74,6 +74,9 @@ func TestEventsSend(t *testing.T) {
 	check("--url", door.URL)
 	s.PutJob(jobs.JobView{Job: jobs.Job{Name: "door"}, Endpoints: []jobs.Endpoint{{URL: door.URL}}})
 	check("--job", "door")
+	s.PutJob(jobs.JobView{Job: jobs.Job{Name: "other", Kind: "command"}})
+	s.run(t, "events", "send", "--file", file, "--job", "other").want(t, exitFailed, "", "it is of kind command")
+	s.run(t, "events", "send", "--file", file, "--job", "nowhere").want(t, exitFailed, "", "job list")
 	if r := s.run(t, "events", "send", "--file", file); r.code != exitUsage {
 		t.Errorf("neither url nor job: exit %d", r.code)
 	}
