@@ -12,15 +12,16 @@ import (
 
 // job is a declaration, its state, and its runs.
 type job struct {
-	name   jobs.Name
-	rec    jobRecord
-	state  stateRecord
-	sched  *schedule.Schedule // nil: not on a schedule
-	traits jobs.Traits
-	live   []*run // not final, oldest first
-	recent []*run // final, oldest first
-	held   string // why nothing of it may move
-	due    time.Time
+	recExtra, stateExtra unknown // fields of newer programs
+	name                 jobs.Name
+	rec                  jobRecord
+	state                stateRecord
+	sched                *schedule.Schedule // nil: not on a schedule
+	traits               jobs.Traits
+	live                 []*run // not final, oldest first
+	recent               []*run // final, oldest first
+	held                 string // why nothing of it may move
+	due                  time.Time
 }
 
 // declared says whether the job exists for its users.
@@ -37,13 +38,13 @@ func (j jobChange) encode(time.Time) []byte {
 	if j.rec.Deleted && len(j.live) == 0 {
 		return nil
 	}
-	return mustJSON(j.rec)
+	return encode(j.rec, j.recExtra)
 }
 
 func (j stateChange) key() string { return keyState + string(j.name) }
 func (j stateChange) encode(now time.Time) []byte {
 	j.state.Clock = now
-	return mustJSON(j.state)
+	return encode(j.state, j.stateExtra)
 }
 
 func sortRuns(list []*run) {

@@ -90,7 +90,7 @@ func (c *Core) waitingTask(s *split) match.Task {
 	job := s.run.pinned()
 	t := match.Task{
 		Need: job.Resources, Near: job.Placement.Near, Hosts: s.def.Hosts, Racks: s.def.Racks, DC: s.def.DC,
-		Constraints: job.Placement.Constraints, Avoid: s.avoid, Since: s.since, Wait: time.Duration(*job.Placement.Wait),
+		Constraints: job.Placement.Constraints, Avoid: c.avoided(s), Since: s.since, Wait: time.Duration(*job.Placement.Wait),
 	}
 	if job.Isolation == jobs.IsolationShared {
 		t.Executor = match.Executor{ID: c.sharedExecutor().ID, Resources: c.cfg.Shared.Resources}
@@ -98,6 +98,14 @@ func (c *Core) waitingTask(s *split) match.Task {
 		t.Executor = match.Executor{Resources: c.cfg.Own.Resources}
 	}
 	return t
+}
+
+// avoided is the agent of the split's last failure, where there is another.
+func (c *Core) avoided(s *split) string {
+	if len(c.agents) < 2 {
+		return ""
+	}
+	return s.avoid
 }
 
 // launch makes an attempt's record, which becomes durable before its ACCEPT
@@ -111,7 +119,7 @@ func (c *Core) launch(s *split, p match.Placement, o *jobs.Offer) Launch {
 		Run: x.rec.ID, Job: x.rec.Job, Stage: s.def.Stage, Split: s.def.Number, Attempt: s.attempts,
 		State: jobs.AttemptLaunching, Starts: s.starts, LaunchFailures: s.failures,
 		Agent: o.AgentID, AgentAddr: o.Address, Host: o.Hostname, Offer: o.ID, Locality: p.Level,
-		Preferred: s.def.Hosts, Waited: jobs.Duration(c.now.Sub(s.since)), Ports: p.Ports,
+		Preferred: s.def.Hosts, Waited: jobs.Duration(c.now.Sub(s.since).Round(time.Millisecond)), Ports: p.Ports,
 		Launched: c.now, StartBy: c.startBy(x), Resources: job.Resources,
 	}}
 	exec := c.sharedExecutor()

@@ -38,12 +38,14 @@ type metaRecord struct {
 	Secret    []byte `json:"secret,omitempty"`
 	// Clock is the core's time when it was last written with this record.
 	Clock time.Time `json:"clock,omitzero"`
+
+	extra unknown
 }
 
 func (m *metaRecord) key() string { return keyMeta }
 func (m *metaRecord) encode(now time.Time) []byte {
 	m.Format, m.Clock = Format, now
-	return mustJSON(m)
+	return encode(m, m.extra)
 }
 
 // jobRecord is a declaration and when it was made and changed.
@@ -177,7 +179,8 @@ func (c *Core) Load(records []Record) error {
 }
 
 func (c *Core) loadMeta(r Record) error {
-	if err := json.Unmarshal(r.Value, &c.meta); err != nil {
+	var err error
+	if c.meta.extra, err = decode(r.Value, &c.meta); err != nil {
 		return fmt.Errorf("the store's record %s cannot be read: %w", r.Key, err)
 	}
 	if c.meta.Format > Format {
@@ -203,7 +206,8 @@ func (c *Core) loadJobs(records []Record, held map[jobs.Name]string) {
 		name := jobs.Name(strings.TrimPrefix(r.Key, keyJob))
 		j := &job{name: name}
 		c.jobs[name] = j
-		if err := json.Unmarshal(r.Value, &j.rec); err != nil {
+		var err error
+		if j.recExtra, err = decode(r.Value, &j.rec); err != nil {
 			held[name] = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
 			continue
 		}
@@ -237,7 +241,8 @@ func (c *Core) loadStates(records []Record, held map[jobs.Name]string) {
 			j = &job{name: name, rec: jobRecord{Deleted: true}}
 			c.jobs[name] = j
 		}
-		if err := json.Unmarshal(r.Value, &j.state); err != nil {
+		var err error
+		if j.stateExtra, err = decode(r.Value, &j.state); err != nil {
 			held[name] = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
 			continue
 		}
@@ -258,7 +263,7 @@ func (c *Core) loadRuns(records, plans []Record, held map[jobs.Name]string) {
 			continue
 		}
 		x := &run{tasks: map[jobs.TaskID]*task{}}
-		if err := json.Unmarshal(r.Value, &x.rec); err != nil {
+		if x.extra, err = decode(r.Value, &x.rec); err != nil {
 			held[parts.Job] = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
 			continue
 		}
@@ -323,7 +328,7 @@ func (c *Core) loadTasks(records []Record, held map[jobs.Name]string) {
 			continue
 		}
 		t := &task{}
-		if err := json.Unmarshal(r.Value, &t.rec); err != nil {
+		if t.extra, err = decode(r.Value, &t.rec); err != nil {
 			runParts, _ := jobs.ParseRunID(parts.Run)
 			held[runParts.Job] = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
 			continue

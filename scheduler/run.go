@@ -15,6 +15,7 @@ import (
 //	pending ─► planning ─► running ─► succeeded | failed | cancelled
 //	   └─► skipped | upstream_failed
 type run struct {
+	extra  unknown // fields of a newer program
 	rec    jobs.Run
 	job    *job
 	traits jobs.Traits // of the pinned job
@@ -26,7 +27,7 @@ type run struct {
 }
 
 func (x *run) key() string             { return keyRun + string(x.rec.ID) }
-func (x *run) encode(time.Time) []byte { return mustJSON(x.rec) }
+func (x *run) encode(time.Time) []byte { return encode(x.rec, x.extra) }
 
 // pinned is the job as the run sees it.
 func (x *run) pinned() *jobs.Job { return x.rec.Pinned }

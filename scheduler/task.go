@@ -3,6 +3,7 @@ package scheduler
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"tidemill/jobs"
@@ -32,6 +33,7 @@ type split struct {
 
 // task is one attempt and what the core remembers of it besides its record.
 type task struct {
+	extra    unknown // fields of a newer program
 	rec      jobs.Task
 	run      *run
 	split    *split // nil: of a stage that is over
@@ -46,7 +48,7 @@ type task struct {
 }
 
 func (t *task) key() string                 { return keyTask + string(t.rec.ID) }
-func (t *task) encode(now time.Time) []byte { return mustJSON(t.rec) }
+func (t *task) encode(now time.Time) []byte { return encode(t.rec, t.extra) }
 
 func (t *task) live() bool {
 	return t.rec.State == jobs.AttemptLaunching || t.rec.State == jobs.AttemptRunning
@@ -164,11 +166,11 @@ func (c *Core) afterAttempt(s *split, t *task) {
 
 func explainEnd(t *task) string {
 	text := fmt.Sprintf("attempt %d on %s %s", t.rec.Attempt, t.rec.Host, t.rec.State)
-	if t.rec.ExitCode != nil && *t.rec.ExitCode != 0 {
+	if t.rec.ExitCode != nil && *t.rec.ExitCode != 0 && !strings.HasPrefix(t.rec.Message, "exit code") {
 		text += fmt.Sprintf(" with exit code %d", *t.rec.ExitCode)
 	}
 	for _, part := range []string{t.rec.Reason, t.rec.Message} {
-		if part != "" {
+		if part != "" && !strings.HasPrefix(part, "REASON_") { // Mesos's names stand in the attempt
 			text += ": " + part
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/user"
@@ -99,7 +100,7 @@ func (cmd localCmd) Run(ctx context.Context, g *globals, c console, log zerolog.
 		return err
 	}
 	defer store.Close()
-	master, stopMesos, err := cmd.startMesos(ctx, dir, log)
+	master, stopMesos, err := cmd.startMesos(ctx, dir, agentHost(o.Connections), log)
 	if err != nil {
 		return err
 	}
@@ -244,9 +245,24 @@ func (cmd localCmd) dir() (string, error) {
 	return filepath.Join(home, ".local", "state", "tidemill"), nil
 }
 
+// agentHost is the host name that the agents give: that of a Cassandra node
+// on this machine where one is connected, since they run beside it.
+func agentHost(c jobs.Connections) string {
+	for _, node := range c.Cassandra[jobs.DefaultConnection].Hosts {
+		host, _, err := net.SplitHostPort(node)
+		if err != nil {
+			host = node
+		}
+		if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+			return host
+		}
+	}
+	return "127.0.0.1"
+}
+
 // startMesos starts a master and agents in this process; their executors are
 // processes, and end with it.
-func (cmd localCmd) startMesos(ctx context.Context, dir string, log zerolog.Logger) (address string, stop func(), err error) {
+func (cmd localCmd) startMesos(ctx context.Context, dir, host string, log zerolog.Logger) (address string, stop func(), err error) {
 	log = log.Level(max(zerolog.WarnLevel, log.GetLevel()))
 	line, err := lifeline.New()
 	if err != nil {
@@ -269,7 +285,7 @@ func (cmd localCmd) startMesos(ctx context.Context, dir string, log zerolog.Logg
 	}
 	for i := range cmd.Agents {
 		agent, err := mesoslocal.StartAgent(ctx, mesoslocal.AgentOptions{
-			Hostname: "127.0.0.1", Master: master.Addr(), WorkDir: filepath.Join(dir, "mesos", fmt.Sprintf("agent-%d", i+1)),
+			Hostname: host, Master: master.Addr(), WorkDir: filepath.Join(dir, "mesos", fmt.Sprintf("agent-%d", i+1)),
 			Resources: cmd.resources(i), Attributes: "rack:local;cassandra:local", Lifeline: line, Log: log,
 		})
 		if err != nil {
