@@ -160,7 +160,7 @@ func explain(op, path string, err error) error {
 	if errors.As(err, &own) {
 		return err
 	}
-	hint := ""
+	hint := "name a folder that can be written with --dir"
 	switch {
 	case errors.Is(err, syscall.EROFS):
 		hint = "its disk is mounted read-only; name a folder that can be written with --dir"
@@ -173,6 +173,6 @@ func explain(op, path string, err error) error {
 		hint = "it is damaged or not Tidemill's; move it away, or restore a copy of it"
 	}
 	return &jobs.Error{
-		Code: jobs.Unavailable, Op: op, Subject: fmt.Sprintf("state file %s", path), Err: err, Hint: hint,
+		Code: jobs.Conflict, Op: op, Subject: fmt.Sprintf("state file %s", path), Err: err, Hint: hint,
 	}
 }
