@@ -70,7 +70,7 @@ var recordings = []recording{
 	{name: "34_two_agents_accept", scale: 4},
 	{name: "35_nockpt_partition_aware", scale: 4},
 	{name: "36_agent_new_workdir", scale: 4},
-	{name: "39_executor_death.scheduler", scale: 3},
+	{name: "39_executor_death.scheduler", scale: 2},
 	{name: "40_two_roles", scale: 4},
 }
 
@@ -107,7 +107,7 @@ const replayVariable = "TIDEMILL_TEST_REPLAY"
 
 // replayTries: a replay runs in real time, and a machine that stalls for as long as a real
 // Mesos's own time limits upsets it. What holds must hold in one of several.
-const replayTries = 3
+const replayTries = 5
 
 func TestConformance(t *testing.T) {
 	var same atomic.Int64

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 		os.Exit(runReplayExecutor(os.Args[2], scale, os.Args[4]))
 	}
 	flag.Parse()
-	if err := flag.Set("test.parallel", "10"); err != nil { // replays mostly wait
+	if err := flag.Set("test.parallel", "5"); err != nil { // replays mostly wait
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
