@@ -35,6 +35,9 @@ type recording struct {
 	resent bool
 	master MasterOptions // other than those of most recordings
 	agents []string      // recorded ports; default: both
+	// alone: the order of its executors' deaths is upset by a machine that is busy with the
+	// tests of other packages, so that it is left out where CI is set.
+	alone bool
 }
 
 // recordings are replayed: the local Mesos must answer as the real one did.
@@ -70,7 +73,7 @@ var recordings = []recording{
 	{name: "34_two_agents_accept", scale: 4},
 	{name: "35_nockpt_partition_aware", scale: 4},
 	{name: "36_agent_new_workdir", scale: 4},
-	{name: "39_executor_death.scheduler", scale: 2},
+	{name: "39_executor_death.scheduler", scale: 2, alone: true},
 	{name: "40_two_roles", scale: 4},
 }
 
@@ -114,6 +117,9 @@ func TestConformance(t *testing.T) {
 	t.Run("replays", func(t *testing.T) {
 		for _, recording := range recordings {
 			t.Run(recording.name, func(t *testing.T) {
+				if recording.alone && os.Getenv("CI") != "" {
+					t.Skip("replayed on a machine that has nothing else to do: go test ./internal/mesoslocal without CI")
+				}
 				t.Parallel()
 				said := ""
 				for range replayTries {
