@@ -279,7 +279,9 @@ func exitAs(status syscall.WaitStatus) {
 		signal.Reset()
 		_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) // a second core dump helps nobody
 		_ = syscall.Kill(os.Getpid(), status.Signal())
-		select {} // the signal is on its way
+		for { // the signal is on its way; a bare select would be a deadlock to the runtime, which exits with 2
+			time.Sleep(time.Second)
+		}
 	}
 	os.Exit(status.ExitStatus())
 }
