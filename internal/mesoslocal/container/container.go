@@ -280,7 +280,7 @@ func exitAs(status syscall.WaitStatus) {
 		_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) // a second core dump helps nobody
 		_ = syscall.Kill(os.Getpid(), status.Signal())
 		for { // the signal is on its way; a bare select would be a deadlock to the runtime, which exits with 2
-			time.Sleep(time.Second)
+			_ = unix.Pause()
 		}
 	}
 	os.Exit(status.ExitStatus())
