@@ -28,7 +28,9 @@ type fakeAgent struct {
 	silent  bool // answers, and says no SUBSCRIBED
 	mute    bool // acknowledges nothing
 	told    [][]Task
-	seen    map[string]bool // uuids
+	sent    map[jobs.TaskID]bool // launched
+	dropped map[jobs.TaskID]bool // launched, and not known to the executor when it came again
+	seen    map[string]bool      // uuids
 	updates map[jobs.TaskID][]Update
 	ends    int     // terminal updates
 	broken  []error // rules the executor broke
@@ -36,7 +38,7 @@ type fakeAgent struct {
 }
 
 func newFakeAgent(sandbox string) *fakeAgent {
-	return &fakeAgent{sandbox: sandbox, seen: map[string]bool{}, updates: map[jobs.TaskID][]Update{}, news: make(chan struct{}, 1)}
+	return &fakeAgent{sandbox: sandbox, seen: map[string]bool{}, sent: map[jobs.TaskID]bool{}, dropped: map[jobs.TaskID]bool{}, updates: map[jobs.TaskID][]Update{}, news: make(chan struct{}, 1)}
 }
 
 func (a *fakeAgent) Subscribe(ctx context.Context, tasks []Task, updates []Update) (Stream, error) {
@@ -52,6 +54,7 @@ func (a *fakeAgent) Subscribe(ctx context.Context, tasks []Task, updates []Updat
 		return nil, context.Cause(ctx)
 	}
 	a.told = append(a.told, tasks)
+	a.drop(tasks, updates)
 	s := &fakeStream{agent: a, events: make(chan Event, 1<<14)}
 	a.stream = s
 	if a.silent {
@@ -64,6 +67,18 @@ func (a *fakeAgent) Subscribe(ctx context.Context, tasks []Task, updates []Updat
 	}
 	a.poke()
 	return s, nil
+}
+
+// drop gives up the launches that were lost with the former stream.
+func (a *fakeAgent) drop(tasks []Task, updates []Update) {
+	for id := range a.sent {
+		told := len(a.updates[id]) > 0 ||
+			slices.ContainsFunc(tasks, func(t Task) bool { return t.ID == id }) ||
+			slices.ContainsFunc(updates, func(u Update) bool { return u.Task == id })
+		if !told {
+			a.dropped[id] = true
+		}
+	}
 }
 
 func (a *fakeAgent) take(s *fakeStream, u Update) {
@@ -126,7 +141,13 @@ func (a *fakeAgent) launch(as jobs.Assignment) bool {
 	if err != nil {
 		panic(err)
 	}
-	return a.say(Launch{Task: Task{ID: as.Task}, Name: string(as.Task), Data: data})
+	if !a.say(Launch{Task: Task{ID: as.Task}, Name: string(as.Task), Data: data}) {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sent[as.Task] = true
+	return true
 }
 
 // cut ends the stream from the agent's side.

@@ -100,6 +100,7 @@ type report struct {
 	err        error
 	plan       []byte // of stage 0
 	notStarted bool
+	former     *jobs.Outcome // of an attempt that had ended before
 }
 
 // effect is something to do.

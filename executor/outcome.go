@@ -20,6 +20,9 @@ const reasonMaxRun = "REASON_MAX_COMPLETION_TIME_REACHED"
 // Killed, whatever it returned; one that max_run_time stopped has failed,
 // unless it was done in time to say so.
 func conclude(a *attempt, r report, now time.Time) jobs.Outcome {
+	if r.former != nil {
+		return *r.former
+	}
 	o := jobs.Outcome{Task: a.task.ID, Started: a.started, Ended: now, Result: r.result}
 	if err := checkValues(o.Values); err != nil {
 		r.err, o.Values = errors.Join(r.err, err), nil

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -54,6 +55,20 @@ func (s *storage) create(id jobs.TaskID) (string, error) {
 		return "", fmt.Errorf("make the attempt's directory: %w", err)
 	}
 	return dir, nil
+}
+
+// former is the end of an attempt that was begun before: a launch told again
+// must not begin it anew, nor speak other words of it than the first.
+func (s *storage) former(id jobs.TaskID) report {
+	var o jobs.Outcome
+	data, err := os.ReadFile(filepath.Join(s.dir(id), jobs.OutcomeFile))
+	if err == nil {
+		err = json.Unmarshal(data, &o)
+	}
+	if err != nil {
+		return report{err: fmt.Errorf("this attempt was begun before, and left no outcome: %w", err)}
+	}
+	return report{former: &o}
 }
 
 // checkID refuses ids that would lead out of the sandbox.

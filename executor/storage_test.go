@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -34,6 +35,50 @@ func TestAnOutcomeThatCannotBeStoredIsReportedAllTheSame(t *testing.T) {
 		r.agent.broken = nil // that it is not stored is what this test makes
 		r.stop(t)
 	})
+}
+
+func TestALaunchToldAgainAfterTheEndBeginsNothing(t *testing.T) {
+	tests := []struct {
+		name  string
+		spoil bool // the outcome is gone
+		want  string
+	}{
+		{name: "its outcome is told again", want: jobs.TaskFinished},
+		{name: "without its outcome nothing is claimed", spoil: true, want: jobs.TaskFailed},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := start(t, nil)
+				began := 0
+				r.actor.on("t1", func(context.Context, jobs.Assignment, jobs.Runtime) (jobs.Result, error) {
+					began++
+					return jobs.Result{}, nil
+				})
+				r.agent.launch(assignment("t1"))
+				_, first := r.agent.awaitEnd(t, "t1")
+				synctest.Wait() // its end is acknowledged: the executor has forgotten it
+				file := filepath.Join(r.agent.sandbox, jobs.TaskDir("t1"), jobs.OutcomeFile)
+				if test.spoil {
+					if err := os.Remove(file); err != nil {
+						t.Fatal(err)
+					}
+				}
+				r.agent.mu.Lock()
+				delete(r.agent.updates, "t1")
+				r.agent.mu.Unlock()
+				r.agent.launch(assignment("t1"))
+				u, again := r.agent.awaitEnd(t, "t1")
+				if u.State != test.want || again.NotStarted || began != 1 {
+					t.Errorf("began %d times; told again: %s, %+v", began, u.State, again)
+				}
+				if diff := cmp.Diff(first, again); diff != "" && !test.spoil {
+					t.Errorf("(-first +again) %s", diff)
+				}
+				r.stop(t)
+			})
+		})
+	}
 }
 
 func TestTaskIDsThatAreNoNamesAreRefused(t *testing.T) {

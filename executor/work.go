@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"runtime/debug"
 
@@ -19,6 +20,9 @@ func (x *Executor) work(ctx context.Context, a jobs.Assignment) (r report) {
 		return notStarted(jobs.Permanent(fmt.Errorf("this executor knows no kind %q, only %v (does it have the scheduler's version?)", a.Kind, x.options.Registry.Names())))
 	}
 	rt, err := x.prepare(a)
+	if errors.Is(err, fs.ErrExist) {
+		return x.storage.former(a.Task)
+	}
 	if err != nil {
 		return notStarted(err)
 	}
