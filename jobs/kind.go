@@ -93,6 +93,22 @@ type Assignment struct {
 	Token      string   `json:"token,omitempty"`
 }
 
+// ReadSplit decodes the split's payload.
+func (a Assignment) ReadSplit(into any) error {
+	if err := json.Unmarshal(a.Split.Payload, into); err != nil {
+		return Permanent(fmt.Errorf("read split %d of stage %d: %w", a.Split.Number, a.Stage, err))
+	}
+	return nil
+}
+
+// ReadShared decodes what the plan tells all splits.
+func (a Assignment) ReadShared(into any) error {
+	if err := json.Unmarshal(a.Shared, into); err != nil {
+		return Permanent(fmt.Errorf("read the plan: %w", err))
+	}
+	return nil
+}
+
 // Runtime is what the executor gives to a kind's work.
 type Runtime interface {
 	// Connections fetches the named connections from a scheduler.
@@ -139,37 +155,6 @@ const (
 
 // TaskDir is an attempt's directory, relative to its executor's sandbox.
 func TaskDir(id TaskID) string { return "tasks/" + string(id) }
-
-// Connections are the addresses and credentials of the configuration, by name.
-type Connections struct {
-	Kafka     map[string]KafkaConnection     `json:"kafka,omitempty"`
-	Cassandra map[string]CassandraConnection `json:"cassandra,omitempty"`
-	S3        map[string]S3Connection        `json:"s3,omitempty"`
-}
-
-// DefaultConnection is the name a spec means when it names none.
-const DefaultConnection = "default"
-
-// KafkaConnection reaches a Kafka cluster.
-type KafkaConnection struct {
-	Brokers []string `json:"brokers"`
-}
-
-// CassandraConnection reaches the nodes of one data centre.
-type CassandraConnection struct {
-	Hosts    []string `json:"hosts"`        // host or host:port
-	DC       string   `json:"dc,omitempty"` // the data centre to talk to; LOCAL_* consistency; the hosts' own if empty
-	Username string   `json:"username,omitempty"`
-	Password string   `json:"password,omitempty"`
-}
-
-// S3Connection reaches an S3 endpoint.
-type S3Connection struct {
-	Endpoint  string `json:"endpoint,omitempty"` // empty: AWS
-	Region    string `json:"region,omitempty"`
-	AccessKey string `json:"access_key,omitempty"`
-	SecretKey string `json:"secret_key,omitempty"`
-}
 
 // Registry is the kinds a program knows.
 type Registry struct{ kinds map[string]Kind }

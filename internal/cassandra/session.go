@@ -83,6 +83,19 @@ func Open(ctx context.Context, conn jobs.CassandraConnection, keyspace string, l
 	return s, nil
 }
 
+// OpenNamed opens a session for a work, by the connection its spec names.
+func OpenNamed(ctx context.Context, rt jobs.Runtime, name, keyspace string, log zerolog.Logger) (*Session, error) {
+	conns, err := rt.Connections(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := conns.CassandraNamed(name)
+	if err != nil {
+		return nil, err
+	}
+	return Open(ctx, conn, keyspace, log)
+}
+
 // probe finds the local data centre, and whether the keyspace exists: gocql
 // says of a missing one only that no connection could be made.
 func probe(conn jobs.CassandraConnection, keyspace string, log zerolog.Logger) (string, error) {

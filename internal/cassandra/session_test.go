@@ -40,16 +40,6 @@ func TestTransient(t *testing.T) {
 	}
 }
 
-func TestConnectionIsFoundByName(t *testing.T) {
-	conns := jobs.Connections{Cassandra: map[string]jobs.CassandraConnection{"a": {Hosts: []string{"h"}}}}
-	if c, err := Connection(conns, "a"); err != nil || c.Hosts[0] != "h" {
-		t.Errorf("%+v, %v", c, err)
-	}
-	if _, err := Connection(conns, "b"); !jobs.IsPermanent(err) {
-		t.Errorf("%v", err)
-	}
-}
-
 func TestPort(t *testing.T) {
 	for want, hosts := range map[int][]string{DefaultPort: {"a", "b"}, 9999: {"a", "b:9999"}} {
 		if got := port(hosts); got != want {

@@ -85,13 +85,3 @@ func TestNoBroker(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
-
-func TestConnectionIsFoundByName(t *testing.T) {
-	conns := jobs.Connections{Kafka: map[string]jobs.KafkaConnection{"a": {Brokers: []string{"h"}}}}
-	if c, err := Connection(conns, "a"); err != nil || c.Brokers[0] != "h" {
-		t.Errorf("%+v, %v", c, err)
-	}
-	if _, err := Connection(conns, "b"); !jobs.IsPermanent(err) {
-		t.Errorf("%v", err)
-	}
-}

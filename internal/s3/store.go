@@ -85,12 +85,22 @@ func (l Location) Matches(o Location) bool {
 	return l.Bucket == o.Bucket && match(l.Path, o.Path)
 }
 
-// OpenStore opens the store of a location; conn is not used for local files.
-func OpenStore(l Location, conn jobs.S3Connection) (Store, error) {
-	if l.Bucket == "" {
-		return NewFiles("/"), nil
+// Open reads a location and opens its store; the named connection is needed
+// for buckets only.
+func Open(uri string, conns jobs.Connections, name string) (Location, Store, error) {
+	at, err := ParseLocation(uri)
+	if err != nil {
+		return at, nil, jobs.Permanent(err)
 	}
-	return NewBucket(conn, l.Bucket)
+	if at.Bucket == "" {
+		return at, NewFiles("/"), nil
+	}
+	conn, err := conns.S3Named(name)
+	if err != nil {
+		return at, nil, err
+	}
+	store, err := NewBucket(conn, at.Bucket)
+	return at, store, err
 }
 
 // match compares element by element, so that * never crosses a slash.

@@ -3,8 +3,8 @@ package archive
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/rs/zerolog"
 
@@ -39,13 +39,6 @@ func (Kind) Check(doc json.RawMessage) (jobs.Traits, error) {
 	return t, err
 }
 
-// Part is the payload of a split: the span of a partition's offsets that the
-// run copies.
-type Part struct {
-	Partition int32 `json:"partition"`
-	kafka.Span
-}
-
 // Plan implements jobs.Planner: the offsets [archived, end) of each partition
 // and the cuts are fixed here, so that every attempt of the run makes the same
 // objects.
@@ -54,43 +47,12 @@ func (Kind) Plan(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (jobs.
 	if err != nil {
 		return jobs.Plan{}, err
 	}
-	client, err := kafka.New(w.kafka)
+	plan, err := kafka.PlanUnread(ctx, w.kafka, w.group(), w.spec.Topic)
 	if err != nil {
 		return jobs.Plan{}, err
 	}
-	defer client.Close()
-	if err := kafka.Ping(ctx, client); err != nil {
-		return jobs.Plan{}, err
-	}
-	unread, err := kafka.Unread(ctx, client, w.group(), w.spec.Topic)
-	if err != nil {
-		return jobs.Plan{}, err
-	}
-	return planOf(unread, w.spec.Cuts)
-}
-
-func planOf(unread map[int32]kafka.Span, cuts Cuts) (jobs.Plan, error) {
-	shared, err := json.Marshal(cuts)
-	if err != nil {
-		return jobs.Plan{}, fmt.Errorf("write plan: %w", err)
-	}
-	parts := make([]Part, 0, len(unread))
-	for p, span := range unread {
-		if span.Len() > 0 {
-			parts = append(parts, Part{p, span})
-		}
-	}
-	if len(parts) > jobs.MaxSplits {
-		return jobs.Plan{}, jobs.Permanent(fmt.Errorf("the topic has %d partitions with records; a plan has at most %d splits", len(parts), jobs.MaxSplits))
-	}
-	slices.SortFunc(parts, func(a, b Part) int { return int(a.Partition - b.Partition) })
-	plan := jobs.Plan{Shared: shared}
-	for i, part := range parts {
-		payload, err := json.Marshal(part)
-		if err != nil {
-			return jobs.Plan{}, fmt.Errorf("write plan: %w", err)
-		}
-		plan.Splits = append(plan.Splits, jobs.Split{Stage: 1, Number: i, Size: part.Len(), Payload: payload})
+	if plan.Shared, err = json.Marshal(w.spec.Cuts); err != nil {
+		return jobs.Plan{}, fmt.Errorf("write the plan: %w", err)
 	}
 	return plan, nil
 }
@@ -102,11 +64,8 @@ func (Kind) Work(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (jobs.
 		return jobs.Result{}, err
 	}
 	c := copying{work: w}
-	if err := json.Unmarshal(a.Split.Payload, &c.part); err != nil {
-		return jobs.Result{}, jobs.Permanent(fmt.Errorf("read split %d: %w", a.Split.Number, err))
-	}
-	if err := json.Unmarshal(a.Shared, &c.cuts); err != nil {
-		return jobs.Result{}, jobs.Permanent(fmt.Errorf("read the plan's cuts: %w", err))
+	if err := errors.Join(a.ReadSplit(&c.part), a.ReadShared(&c.cuts)); err != nil {
+		return jobs.Result{}, err
 	}
 	err = c.run(ctx)
 	return c.result(), err
@@ -134,20 +93,11 @@ func prepare(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (work, err
 	}
 	conns, err := rt.Connections(ctx)
 	if err != nil {
-		return w, fmt.Errorf("fetch connections: %w", err)
-	}
-	if w.kafka, err = kafka.Connection(conns, w.spec.Kafka); err != nil {
 		return w, err
 	}
-	if w.to, err = s3.ParseLocation(w.spec.To); err != nil {
-		return w, jobs.Permanent(err)
+	if w.kafka, err = conns.KafkaNamed(w.spec.Kafka); err != nil {
+		return w, err
 	}
-	var conn jobs.S3Connection
-	if w.to.Bucket != "" {
-		if conn, err = s3.Connection(conns, w.spec.S3); err != nil {
-			return w, err
-		}
-	}
-	w.store, err = s3.OpenStore(w.to, conn)
+	w.to, w.store, err = s3.Open(w.spec.To, conns, w.spec.S3)
 	return w, err
 }

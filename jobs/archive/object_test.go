@@ -10,7 +10,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"pgregory.net/rapid"
 
-	"tidemill/internal/kafka"
 	"tidemill/jobs"
 )
 
@@ -87,17 +86,6 @@ func TestKey(t *testing.T) {
 	}
 	if got := key("", r); got != "2015/02/raw_events-3-00000000000000001234.json.gz" {
 		t.Error(got)
-	}
-}
-
-func TestPlanOf(t *testing.T) {
-	plan, err := planOf(map[int32]kafka.Span{2: {Start: 1, End: 4}, 0: {Start: 7, End: 7}, 1: {Start: 0, End: 9}}, Cuts{MaxRecords: 5})
-	want := jobs.Plan{Shared: json.RawMessage(`{"max_records":5}`), Splits: []jobs.Split{
-		{Stage: 1, Number: 0, Size: 9, Payload: json.RawMessage(`{"partition":1,"start":0,"end":9}`)},
-		{Stage: 1, Number: 1, Size: 3, Payload: json.RawMessage(`{"partition":2,"start":1,"end":4}`)},
-	}}
-	if diff := cmp.Diff(want, plan); diff != "" || err != nil {
-		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }
 

@@ -27,7 +27,7 @@ const (
 // and commits what that one holds.
 type copying struct {
 	work
-	part Part
+	part kafka.Part
 	cuts Cuts
 
 	client  *kgo.Client

@@ -1,7 +1,6 @@
 package archive_test
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -20,27 +19,21 @@ import (
 
 	"tidemill/internal/kafka"
 	"tidemill/internal/s3"
-	"tidemill/internal/stack/stacktest"
 	"tidemill/jobs"
 	"tidemill/jobs/archive"
+	"tidemill/jobs/kindtest"
 )
 
 // TestArchive runs the kind's work against real servers, as an executor would.
 func TestArchive(t *testing.T) {
-	addresses := stacktest.Shared(t)
-	conn := jobs.S3Connection{Endpoint: addresses.S3.Endpoint, Region: addresses.S3.Region,
-		AccessKey: addresses.S3.AccessKey, SecretKey: addresses.S3.SecretKey}
+	conns := kindtest.Connections(t)
 	name := fmt.Sprintf("test-%016x", rand.Uint64())
-	bucket, err := s3.NewBucket(conn, name)
+	bucket, err := s3.NewBucket(conns.S3["default"], name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := bucket.Create(t.Context()); err != nil {
 		t.Fatal(err)
-	}
-	conns := jobs.Connections{
-		Kafka: map[string]jobs.KafkaConnection{"default": {Brokers: addresses.Kafka}},
-		S3:    map[string]jobs.S3Connection{"default": conn},
 	}
 	client, err := kafka.New(conns.Kafka["default"], kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
@@ -63,18 +56,6 @@ type environment struct {
 	client *kgo.Client
 	folder string
 }
-
-// desk is what an executor gives to work.
-type desk struct {
-	t     testing.TB
-	conns jobs.Connections
-}
-
-func (d desk) Connections(context.Context) (jobs.Connections, error) { return d.conns, nil }
-func (d desk) Sandbox() string                                       { return d.t.TempDir() }
-func (d desk) Stdout() io.Writer                                     { return io.Discard }
-func (d desk) Stderr() io.Writer                                     { return io.Discard }
-func (d desk) Progress(jobs.Progress)                                {}
 
 // log is a topic of one test's own, and the job that archives it.
 type log struct {
@@ -123,7 +104,7 @@ func (l log) assignment(attempt int) jobs.Assignment {
 
 func (l log) plan() jobs.Plan {
 	l.t.Helper()
-	plan, err := archive.Kind{}.Plan(l.t.Context(), l.assignment(1), desk{l.t, l.conns})
+	plan, err := archive.Kind{}.Plan(l.t.Context(), l.assignment(1), kindtest.Runtime{T: l.t, Conns: l.conns})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -136,7 +117,7 @@ func (l log) work(plan jobs.Plan, attempt int) (map[string]string, error) {
 	for _, s := range plan.Splits {
 		a := l.assignment(attempt)
 		a.Split, a.Splits, a.Shared = s, len(plan.Splits), plan.Shared
-		result, err := archive.Kind{}.Work(l.t.Context(), a, desk{l.t, l.conns})
+		result, err := archive.Kind{}.Work(l.t.Context(), a, kindtest.Runtime{T: l.t, Conns: l.conns})
 		failed = errors.Join(failed, err)
 		for k, v := range result.Values {
 			values[k] = v
@@ -163,11 +144,7 @@ func (l log) commit(partition int32, next int64) {
 
 func (l log) store() (s3.Store, s3.Location) {
 	l.t.Helper()
-	at, err := s3.ParseLocation(l.folder + "/" + l.topic)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	store, err := s3.OpenStore(at, l.conns.S3["default"])
+	at, store, err := s3.Open(l.folder+"/"+l.topic, l.conns, "default")
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -4,13 +4,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
 
-	"tidemill/internal/cassandra"
-	"tidemill/internal/kafka"
 	"tidemill/jobs"
 )
 
@@ -82,10 +79,10 @@ func prepare(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (work, err
 	}
 	conns, err := rt.Connections(ctx)
 	if err != nil {
-		return w, fmt.Errorf("fetch connections: %w", err)
+		return w, err
 	}
-	if w.kafka, err = kafka.Connection(conns, w.spec.Kafka); err == nil && w.spec.To == ToCassandra {
-		w.cassandra, err = cassandra.Connection(conns, w.spec.Cassandra)
+	if w.kafka, err = conns.KafkaNamed(w.spec.Kafka); err == nil && w.spec.To == ToCassandra {
+		w.cassandra, err = conns.CassandraNamed(w.spec.Cassandra)
 	}
 	return w, err
 }

@@ -14,6 +14,7 @@ import (
 	"tidemill/internal/stack"
 	"tidemill/internal/stack/stacktest"
 	"tidemill/jobs"
+	"tidemill/jobs/kindtest"
 )
 
 // TestOutages kills the servers under running services, which must wait, say
@@ -72,17 +73,17 @@ func restart(t *testing.T, s *stack.Server) {
 // ends fails, so that it is tried again.
 func (e *environment) testCassandraAway(t *testing.T, node *stack.Server) {
 	topic := e.topic(t, 1)
-	events := newEvents(400)
-	e.produce(t, topic, 0, linesOf(events[:100])...)
-	running := &runtime{t: t, conns: e.conns, said: make(chan jobs.Progress, 1000)}
+	events := kindtest.NewEvents(400, time.Now())
+	e.produce(t, topic, 0, kindtest.Lines(events[:100])...)
+	running := e.runtime(t)
 	stopRunning := e.service(t, e.assignment(e.streamSpec(topic, "batch", 50), 1), running)
 	running.until(func(p jobs.Progress) bool { return p.Done == 100 })
 	ending := e.assignment(e.streamSpec(topic, "until", "end"), 3)
 	kill(t, node)
-	e.produce(t, topic, 0, linesOf(events[100:])...)
+	e.produce(t, topic, 0, kindtest.Lines(events[100:])...)
 	away := func(p jobs.Progress) bool { return strings.HasPrefix(p.Note, "cassandra is away") }
 	running.until(away)
-	starting := &runtime{t: t, conns: e.conns, said: make(chan jobs.Progress, 1000)}
+	starting := e.runtime(t)
 	stopStarting := e.service(t, e.assignment(e.streamSpec(topic, "group", "another"), 2), starting)
 	starting.until(away)
 	split := jobs.Split{Stage: 1, Payload: []byte(`{"partition":0,"start":0,"end":400}`)}
@@ -94,7 +95,7 @@ func (e *environment) testCassandraAway(t *testing.T, node *stack.Server) {
 	starting.until(func(p jobs.Progress) bool { return p.Done == 400 })
 	stopRunning()
 	stopStarting()
-	if diff := cmp.Diff(wantRows(events), e.rows(t, events)); diff != "" {
+	if diff := cmp.Diff(kindtest.WantRows(events), kindtest.Rows(t, e.session, events)); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
 }
@@ -102,7 +103,7 @@ func (e *environment) testCassandraAway(t *testing.T, node *stack.Server) {
 // testKafkaAway: the door answers 503 and then, posted again, 202.
 func (e *environment) testKafkaAway(t *testing.T, broker *stack.Server) {
 	topic := e.topic(t, 1)
-	events := newEvents(2)
+	events := kindtest.NewEvents(2, time.Now())
 	url, stop := e.door(t, topic, "ack_timeout", "2s")
 	post := func(line string) int {
 		t.Helper()
@@ -118,7 +119,7 @@ func (e *environment) testKafkaAway(t *testing.T, broker *stack.Server) {
 		}
 		return reply.StatusCode
 	}
-	lines := linesOf(events)
+	lines := kindtest.Lines(events)
 	if code := post(lines[0]); code != http.StatusAccepted {
 		t.Errorf("before: %d", code)
 	}

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gocql/gocql"
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -23,22 +22,14 @@ import (
 	"tidemill/internal/cassandra"
 	"tidemill/internal/cassandra/cassandratest"
 	"tidemill/internal/kafka"
-	"tidemill/internal/stack/stacktest"
 	"tidemill/jobs"
-	"tidemill/jobs/event"
 	"tidemill/jobs/ingest"
+	"tidemill/jobs/kindtest"
 )
 
 // TestIngest runs the kind's work against real servers, as an executor would.
 func TestIngest(t *testing.T) {
-	addresses := stacktest.Shared(t)
-	env := &environment{
-		session: cassandratest.Keyspace(t),
-		conns: jobs.Connections{
-			Kafka:     map[string]jobs.KafkaConnection{"default": {Brokers: addresses.Kafka}},
-			Cassandra: map[string]jobs.CassandraConnection{"default": {Hosts: addresses.Cassandra}},
-		},
-	}
+	env := &environment{session: cassandratest.Keyspace(t), conns: kindtest.Connections(t)}
 	var err error
 	if env.client, err = kafka.New(env.conns.Kafka["default"], kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
 		t.Fatal(err)
@@ -59,20 +50,18 @@ type environment struct {
 	session *cassandra.Session
 }
 
-// runtime is what an executor gives to work.
+// runtime is what an executor gives to work, for a test that waits.
 type runtime struct {
-	t     testing.TB
-	conns jobs.Connections
-
+	kindtest.Runtime
 	mu   sync.Mutex
 	last jobs.Progress
-	said chan jobs.Progress // every report, for a test that waits
+	said chan jobs.Progress // every report
 }
 
-func (r *runtime) Connections(context.Context) (jobs.Connections, error) { return r.conns, nil }
-func (r *runtime) Sandbox() string                                       { return r.t.TempDir() }
-func (r *runtime) Stdout() io.Writer                                     { return io.Discard }
-func (r *runtime) Stderr() io.Writer                                     { return io.Discard }
+func (e *environment) runtime(t testing.TB) *runtime {
+	return &runtime{Runtime: kindtest.Runtime{T: t, Conns: e.conns}, said: make(chan jobs.Progress, 1000)}
+}
+
 func (r *runtime) Progress(p jobs.Progress) {
 	r.mu.Lock()
 	r.last = p
@@ -85,7 +74,7 @@ func (r *runtime) Progress(p jobs.Progress) {
 
 // until waits for a report that satisfies.
 func (r *runtime) until(satisfies func(jobs.Progress) bool) jobs.Progress {
-	r.t.Helper()
+	r.T.Helper()
 	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	for {
@@ -95,7 +84,7 @@ func (r *runtime) until(satisfies func(jobs.Progress) bool) jobs.Progress {
 				return p
 			}
 		case <-deadline.C:
-			r.t.Fatalf("no such progress; the last was %+v", r.last)
+			r.T.Fatalf("no such progress; the last was %+v", r.last)
 		}
 	}
 }
@@ -136,7 +125,7 @@ func (e *environment) assignment(spec map[string]any, attempt int) jobs.Assignme
 // runToEnd plans and works as the scheduler would, one split after the other.
 func (e *environment) runToEnd(t testing.TB, spec map[string]any, attempt int) (splits []jobs.Split, err error) {
 	t.Helper()
-	rt := &runtime{t: t, conns: e.conns}
+	rt := kindtest.Runtime{T: t, Conns: e.conns}
 	a := e.assignment(spec, attempt)
 	plan, err := ingest.Kind{}.Plan(t.Context(), a, rt)
 	if err != nil {
@@ -151,7 +140,7 @@ func (e *environment) runToEnd(t testing.TB, spec map[string]any, attempt int) (
 func (e *environment) workSplit(t testing.TB, a jobs.Assignment, s jobs.Split) error {
 	t.Helper()
 	a.Split = s
-	_, err := ingest.Kind{}.Work(t.Context(), a, &runtime{t: t, conns: e.conns})
+	_, err := ingest.Kind{}.Work(t.Context(), a, kindtest.Runtime{T: t, Conns: e.conns})
 	return err
 }
 
@@ -161,95 +150,6 @@ func (e *environment) streamSpec(topic string, more ...any) map[string]any {
 		spec[more[i].(string)] = more[i+1]
 	}
 	return spec
-}
-
-func newID() (u event.UUID) {
-	for i := range u {
-		u[i] = byte(rand.Uint32())
-	}
-	return u
-}
-
-// newEvents makes events of one new campaign, of now.
-func newEvents(n int) []event.Event {
-	out := make([]event.Event, n)
-	campaign := newID()
-	for i := range out {
-		out[i] = event.Event{ID: newID(), AdID: newID(), Campaign: campaign, TS: time.Now().UnixMilli() + int64(i), Type: event.View}
-	}
-	return out
-}
-
-func linesOf(events []event.Event) []string {
-	var out []string
-	for _, e := range events {
-		out = append(out, string(e.AppendJSON(nil)))
-	}
-	return out
-}
-
-// rows reads a campaign's rows of event_by_day and its rows of event, each
-// with its write time, as text.
-func (e *environment) rows(t *testing.T, events []event.Event) map[string]int64 {
-	t.Helper()
-	out := map[string]int64{}
-	day := events[0].Day()
-	n, ok, err := e.session.DayBuckets(t.Context(), day)
-	if err != nil || !ok {
-		return out
-	}
-	for b := range n {
-		iter := e.session.Query(`SELECT type, id, ts, ad_id, writetime(ts) FROM event_by_day WHERE day = ? AND bucket = ? AND campaign = ?`,
-			day.Time(), b, gocql.UUID(events[0].Campaign)).WithContext(t.Context()).Iter()
-		var typ string
-		var id, ad gocql.UUID
-		var ts, written int64
-		for iter.Scan(&typ, &id, &ts, &ad, &written) {
-			out[fmt.Sprintf("by_day %s %s %d %s", typ, id, ts, ad)] = written
-		}
-		if err := iter.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, ev := range events {
-		var typ string
-		var ts, written int64
-		err := e.session.Query(`SELECT type, ts, writetime(ts) FROM event WHERE id = ?`, gocql.UUID(ev.ID)).WithContext(t.Context()).Scan(&typ, &ts, &written)
-		if err != nil && !errors.Is(err, gocql.ErrNotFound) {
-			t.Fatal(err)
-		}
-		if err == nil {
-			out[fmt.Sprintf("event %s %s %d %s", typ, ev.ID, ts, ev.AdID)] = written
-		}
-	}
-	return out
-}
-
-func wantRows(events []event.Event) map[string]int64 {
-	out := map[string]int64{}
-	for _, e := range events {
-		for _, table := range []string{"by_day", "event"} {
-			out[fmt.Sprintf("%s %s %s %d %s", table, e.Type, e.ID, e.TS, e.AdID)] = e.Stamp()
-		}
-	}
-	return out
-}
-
-func (e *environment) marked(t *testing.T, campaign event.UUID) (writers []string) {
-	t.Helper()
-	iter := e.session.Query(`SELECT campaign, writer FROM dirty WHERE rollup = ? AND shard = ?`, "daily",
-		event.Shard(campaign, cassandra.DirtyShards)).WithContext(t.Context()).Iter()
-	var c gocql.UUID
-	var w string
-	for iter.Scan(&c, &w) {
-		if event.UUID(c) == campaign {
-			writers = append(writers, w)
-		}
-	}
-	if err := iter.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return writers
 }
 
 func (e *environment) quarantined(t *testing.T, topic string) map[string]string {
@@ -287,9 +187,9 @@ func (e *environment) quarantined(t *testing.T, topic string) map[string]string 
 // tables, with records among them that are no events.
 func (e *environment) testWay(t *testing.T) {
 	topic := e.topic(t, 2)
-	events := newEvents(300)
+	events := kindtest.NewEvents(300, time.Now())
 	url, stop := e.door(t, topic)
-	reply, err := http.Post(url+"/v1/events", "application/x-ndjson", strings.NewReader(strings.Join(linesOf(events), "\n")))
+	reply, err := http.Post(url+"/v1/events", "application/x-ndjson", strings.NewReader(strings.Join(kindtest.Lines(events), "\n")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +201,7 @@ func (e *environment) testWay(t *testing.T) {
 	if result.Values["accepted"] != "300" {
 		t.Errorf("the door's result is %v", result.Values)
 	}
-	e.produce(t, topic, 1, "no json", strings.Replace(linesOf(events)[0], "view", "buy", 1))
+	e.produce(t, topic, 1, "no json", strings.Replace(kindtest.Lines(events)[0], "view", "buy", 1))
 	spans, err := kafka.Spans(t.Context(), e.client, topic)
 	if err != nil || spans[0].Len()+spans[1].Len() != 302 || spans[0].Len() == 0 {
 		t.Fatalf("the topic holds %v, %v", spans, err)
@@ -310,16 +210,16 @@ func (e *environment) testWay(t *testing.T) {
 	if err != nil || len(splits) != 2 {
 		t.Fatalf("%d splits, %v", len(splits), err)
 	}
-	if diff := cmp.Diff(wantRows(events), e.rows(t, events)); diff != "" {
+	if diff := cmp.Diff(kindtest.WantRows(events), kindtest.Rows(t, e.session, events)); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
-	if len(e.marked(t, events[0].Campaign)) == 0 {
+	if len(kindtest.Marked(t, e.session, "daily", events[0].Campaign)) == 0 {
 		t.Error("no dirty marks")
 	}
 	at := spans[1].End - 2
 	want := map[string]string{
 		fmt.Sprintf("%s/1/%d", topic, at):   "no json  syntax",
-		fmt.Sprintf("%s/1/%d", topic, at+1): strings.Replace(linesOf(events)[0], "view", "buy", 1) + " type type",
+		fmt.Sprintf("%s/1/%d", topic, at+1): strings.Replace(kindtest.Lines(events)[0], "view", "buy", 1) + " type type",
 	}
 	if diff := cmp.Diff(want, e.quarantined(t, topic)); diff != "" {
 		t.Errorf("quarantine (-want +got):\n%s", diff)
@@ -346,7 +246,7 @@ func (e *environment) door(t testing.TB, topic string, more ...string) (url stri
 	}
 	a := e.assignment(map[string]any{"from": "http", "to": "kafka", "topic": topic, "http": door}, 1)
 	a.Ports, a.Host = []uint64{uint64(port)}, "127.0.0.1"
-	rt := &runtime{t: t, conns: e.conns, said: make(chan jobs.Progress, 100)}
+	rt := e.runtime(t)
 	stop = e.service(t, a, rt)
 	p := rt.until(func(p jobs.Progress) bool { return strings.HasPrefix(p.Note, "http://") })
 	return p.Note, stop
@@ -380,16 +280,16 @@ func (e *environment) service(t testing.TB, a jobs.Assignment, rt *runtime) (sto
 // writes and the commit, all is as it was.
 func (e *environment) testReplay(t *testing.T) {
 	topic := e.topic(t, 1)
-	events := newEvents(200)
-	e.produce(t, topic, 0, append(linesOf(events), linesOf(events[:50])...)...)
+	events := kindtest.NewEvents(200, time.Now())
+	e.produce(t, topic, 0, append(kindtest.Lines(events), kindtest.Lines(events[:50])...)...)
 	e.produce(t, topic, 0, "poison")
 	spec := e.streamSpec(topic, "until", "end")
 	splits, err := e.runToEnd(t, spec, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := wantRows(events)
-	if diff := cmp.Diff(want, e.rows(t, events)); diff != "" {
+	want := kindtest.WantRows(events)
+	if diff := cmp.Diff(want, kindtest.Rows(t, e.session, events)); diff != "" {
 		t.Fatalf("rows (-want +got):\n%s", diff)
 	}
 	// A commit that never happened: the group is back where it was.
@@ -400,10 +300,10 @@ func (e *environment) testReplay(t *testing.T) {
 		if err := e.workSplit(t, e.assignment(spec, attempt), splits[0]); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, e.rows(t, events)); diff != "" {
+		if diff := cmp.Diff(want, kindtest.Rows(t, e.session, events)); diff != "" {
 			t.Errorf("rows after attempt %d (-want +got):\n%s", attempt, diff)
 		}
-		if got := e.marked(t, events[0].Campaign); len(got) != attempt {
+		if got := kindtest.Marked(t, e.session, "daily", events[0].Campaign); len(got) != attempt {
 			t.Errorf("after attempt %d marks of %v", attempt, got)
 		}
 		if got := e.quarantined(t, topic); len(got) != 1 {
@@ -414,7 +314,7 @@ func (e *environment) testReplay(t *testing.T) {
 	if err := e.workSplit(t, e.assignment(spec, 9), splits[0]); err != nil {
 		t.Fatal(err)
 	}
-	if got := e.marked(t, events[0].Campaign); len(got) != 3 {
+	if got := kindtest.Marked(t, e.session, "daily", events[0].Campaign); len(got) != 3 {
 		t.Errorf("a finished split was read again: marks of %v", got)
 	}
 }
@@ -422,30 +322,30 @@ func (e *environment) testReplay(t *testing.T) {
 // testService ends a reader in the middle, and starts another.
 func (e *environment) testService(t *testing.T) {
 	topic := e.topic(t, 3)
-	events := newEvents(900)
+	events := kindtest.NewEvents(900, time.Now())
 	for p := range 3 {
-		e.produce(t, topic, int32(p), linesOf(events[p*300:p*300+200])...)
+		e.produce(t, topic, int32(p), kindtest.Lines(events[p*300:p*300+200])...)
 	}
-	rt := &runtime{t: t, conns: e.conns, said: make(chan jobs.Progress, 1000)}
+	rt := e.runtime(t)
 	spec := e.streamSpec(topic, "batch", 50)
 	stop := e.service(t, e.assignment(spec, 1), rt)
 	rt.until(func(p jobs.Progress) bool { return p.Done >= 100 })
 	stop()
 	for p := range 3 {
-		e.produce(t, topic, int32(p), linesOf(events[p*300+200:p*300+300])...)
+		e.produce(t, topic, int32(p), kindtest.Lines(events[p*300+200:p*300+300])...)
 	}
 	lag, err := kafka.Lag(t.Context(), e.client, "tidemill-job-"+topic, topic)
 	if err != nil || lag > 800 {
 		t.Errorf("after a kill the lag is %d, %v", lag, err)
 	}
-	rt = &runtime{t: t, conns: e.conns, said: make(chan jobs.Progress, 1000)}
+	rt = e.runtime(t)
 	stop = e.service(t, e.assignment(spec, 2), rt)
 	rt.until(func(p jobs.Progress) bool { return p.Done >= lag })
 	result := stop()
 	if result.Values["events"] != fmt.Sprint(lag) {
 		t.Errorf("the second attempt wrote %s of %d", result.Values["events"], lag)
 	}
-	if diff := cmp.Diff(wantRows(events), e.rows(t, events)); diff != "" {
+	if diff := cmp.Diff(kindtest.WantRows(events), kindtest.Rows(t, e.session, events)); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
 }
@@ -453,10 +353,10 @@ func (e *environment) testService(t *testing.T) {
 // testLost lets retention overtake the reader.
 func (e *environment) testLost(t *testing.T) {
 	topic := e.topic(t, 1)
-	e.produce(t, topic, 0, linesOf(newEvents(20))...)
+	e.produce(t, topic, 0, kindtest.Lines(kindtest.NewEvents(20, time.Now()))...)
 	spec := e.streamSpec(topic, "until", "end")
 	a := e.assignment(spec, 1)
-	plan, err := ingest.Kind{}.Plan(t.Context(), a, &runtime{t: t, conns: e.conns})
+	plan, err := ingest.Kind{}.Plan(t.Context(), a, kindtest.Runtime{T: t, Conns: e.conns})
 	if err != nil || len(plan.Splits) != 1 {
 		t.Fatalf("%+v, %v", plan, err)
 	}
@@ -478,7 +378,7 @@ func (e *environment) testLost(t *testing.T) {
 	check("split", e.workSplit(t, a, plan.Splits[0]))
 	_, err = e.runToEnd(t, spec, 2)
 	check("plan", err)
-	_, err = ingest.Kind{}.Work(t.Context(), e.assignment(e.streamSpec(topic), 3), &runtime{t: t, conns: e.conns})
+	_, err = ingest.Kind{}.Work(t.Context(), e.assignment(e.streamSpec(topic), 3), kindtest.Runtime{T: t, Conns: e.conns})
 	check("service", err)
 }
 
@@ -496,7 +396,7 @@ func (e *environment) testNoTopic(t *testing.T) {
 	}
 	a := e.assignment(map[string]any{"from": "http", "to": "kafka", "topic": "not_there"}, 1)
 	a.Ports = []uint64{1}
-	if _, err := (ingest.Kind{}).Work(t.Context(), a, &runtime{t: t, conns: e.conns}); err == nil || !strings.Contains(err.Error(), hint) {
+	if _, err := (ingest.Kind{}).Work(t.Context(), a, kindtest.Runtime{T: t, Conns: e.conns}); err == nil || !strings.Contains(err.Error(), hint) {
 		t.Errorf("door: %v", err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"tidemill/internal/kafka"
 	"tidemill/jobs"
 )
 
@@ -57,19 +56,5 @@ func TestCheck(t *testing.T) {
 				t.Errorf("traits (-want +got):\n%s", diff)
 			}
 		})
-	}
-}
-
-func TestPlanOf(t *testing.T) {
-	plan, err := planOf(map[int32]kafka.Span{4: {Start: 5, End: 105}, 1: {Start: 7, End: 7}, 2: {Start: 0, End: 1}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []jobs.Split{
-		{Stage: 1, Number: 0, Size: 1, Payload: []byte(`{"partition":2,"start":0,"end":1}`)},
-		{Stage: 1, Number: 1, Size: 100, Payload: []byte(`{"partition":4,"start":5,"end":105}`)},
-	}
-	if diff := cmp.Diff(want, plan.Splits); diff != "" {
-		t.Errorf("splits (-want +got):\n%s", diff)
 	}
 }

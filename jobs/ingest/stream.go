@@ -3,7 +3,6 @@ package ingest
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -39,8 +38,8 @@ type stream struct {
 	client *kgo.Client
 	writer *cassandra.Writer
 	group  string
-	split  *Unread // the one partition to read, up to an end; nil in a service
-	next   int64   // of the split
+	split  *kafka.Part // the one partition to read, up to an end; nil in a service
+	next   int64       // of the split
 	began  time.Time
 	counts
 }
@@ -54,9 +53,9 @@ type counts struct {
 func (w work) stream(ctx context.Context) (jobs.Result, error) {
 	s := &stream{work: w, group: w.spec.GroupOf(w.assignment.Job), began: time.Now(), counts: counts{lag: map[int32]int64{}}}
 	if w.spec.Until == UntilEnd {
-		s.split = &Unread{}
-		if err := json.Unmarshal(w.assignment.Split.Payload, s.split); err != nil {
-			return jobs.Result{}, jobs.Permanent(fmt.Errorf("read split %d: %w", w.assignment.Split.Number, err))
+		s.split = &kafka.Part{}
+		if err := w.assignment.ReadSplit(s.split); err != nil {
+			return jobs.Result{}, err
 		}
 	}
 	session, err := s.open(ctx)

@@ -1,10 +1,8 @@
 package report_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -20,6 +18,7 @@ import (
 	"tidemill/internal/reportview"
 	"tidemill/jobs"
 	"tidemill/jobs/event"
+	"tidemill/jobs/kindtest"
 	"tidemill/jobs/report"
 )
 
@@ -39,23 +38,6 @@ func TestReport(t *testing.T) {
 	t.Run("attempts overlap", func(t *testing.T) { testOverlap(t, s) })
 	t.Run("nothing changed", func(t *testing.T) { testNothing(t, s) })
 	t.Run("truncate", func(t *testing.T) { testTruncate(t, s) })
-}
-
-type desk struct{ t *testing.T }
-
-func (d desk) Connections(context.Context) (jobs.Connections, error) {
-	return jobs.Connections{Cassandra: map[string]jobs.CassandraConnection{"default": cassandratest.Connection(d.t)}}, nil
-}
-func (desk) Progress(jobs.Progress) {}
-func (desk) Sandbox() string        { return "" }
-func (desk) Stdout() io.Writer      { return io.Discard }
-func (desk) Stderr() io.Writer      { return io.Discard }
-
-func randomUUID() (u event.UUID) {
-	for i := range u {
-		u[i] = byte(rand.Uint32())
-	}
-	return u
 }
 
 // rollup stands for a rollup: it writes a day's total under a version and
@@ -94,7 +76,7 @@ func (r *rollup) plan(spec string) (jobs.Assignment, jobs.Plan) {
 	r.t.Helper()
 	a := jobs.Assignment{Job: r.report, Run: jobs.RunID(fmt.Sprintf("%s.1.r-%016x.0", r.report, rand.Uint64())), Attempt: 1, Version: time.Now().UnixMicro(),
 		Spec: json.RawMessage(fmt.Sprintf(`{"keyspace":%q%s}`, r.session.Keyspace, spec))}
-	plan, err := report.Kind{}.Plan(r.t.Context(), a, desk{r.t})
+	plan, err := report.Kind{}.Plan(r.t.Context(), a, kindtest.Runtime{T: r.t, Conns: kindtest.Connections(r.t)})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -106,7 +88,7 @@ func (r *rollup) work(a jobs.Assignment, plan jobs.Plan) {
 	r.t.Helper()
 	for _, s := range plan.Splits {
 		a.Split = s
-		if _, err := (report.Kind{}).Work(r.t.Context(), a, desk{r.t}); err != nil {
+		if _, err := (report.Kind{}).Work(r.t.Context(), a, kindtest.Runtime{T: r.t, Conns: kindtest.Connections(r.t)}); err != nil {
 			r.t.Fatal(err)
 		}
 	}
@@ -132,7 +114,7 @@ const september = event.Day(16679) // 1 September 2015
 
 func testSums(t *testing.T, s *cassandra.Session) {
 	r := newRollup(t, s)
-	a, b := randomUUID(), randomUUID()
+	a, b := kindtest.NewID(), kindtest.NewID()
 	r.total(a, september, 10, 1)
 	r.total(a, september+1, 20, 2)
 	r.total(a, september+30, 5, 5)
@@ -163,7 +145,7 @@ func testSums(t *testing.T, s *cassandra.Session) {
 	if err != nil || len(list) != 2 || more {
 		t.Errorf("all campaigns: %+v, %v, %v", list, more, err)
 	}
-	_, err = reportview.Campaign(t.Context(), s, randomUUID())
+	_, err = reportview.Campaign(t.Context(), s, kindtest.NewID())
 	if code, _ := jobs.CodeOf(err); code != jobs.NotFound {
 		t.Errorf("a campaign that nobody knows: %v", err)
 	}
@@ -172,7 +154,7 @@ func testSums(t *testing.T, s *cassandra.Session) {
 // testMeanwhile: a row that changes while a report is at work stays marked.
 func testMeanwhile(t *testing.T, s *cassandra.Session) {
 	r := newRollup(t, s)
-	c := randomUUID()
+	c := kindtest.NewID()
 	r.total(c, september, 10, 1)
 	run, plan := r.plan("")
 	r.total(c, september, 11, 1)
@@ -188,7 +170,7 @@ func testMeanwhile(t *testing.T, s *cassandra.Session) {
 // testOverlap: an attempt that comes late, or again, changes nothing.
 func testOverlap(t *testing.T, s *cassandra.Session) {
 	r := newRollup(t, s)
-	c := randomUUID()
+	c := kindtest.NewID()
 	r.total(c, september, 10, 10)
 	older, olderPlan := r.plan("")
 	r.total(c, september, 4, 4) // less: a total may go down

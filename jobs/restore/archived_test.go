@@ -14,6 +14,7 @@ import (
 	"tidemill/internal/s3"
 	"tidemill/jobs"
 	"tidemill/jobs/archive"
+	"tidemill/jobs/kindtest"
 )
 
 // testArchived archives a topic to S3 and restores it: the tables then hold
@@ -36,9 +37,9 @@ func (e *environment) testArchived(t *testing.T) {
 	if _, err := kafka.CreateTopics(t.Context(), client, kafka.Topic{Name: topic, Partitions: 2}); err != nil {
 		t.Fatal(err)
 	}
-	events := newEvents(500)
+	events := kindtest.NewEvents(500, longAgo)
 	var records []*kgo.Record
-	for i, l := range linesOf(events) {
+	for i, l := range kindtest.Lines(events) {
 		if i%7 == 0 {
 			l = "{\n" + l[1:] // of two lines
 		}
@@ -70,7 +71,7 @@ func (e *environment) archive(t *testing.T, topic, to string) {
 	}
 	run := jobs.NewRunID("archive", 1, "k", 0)
 	a := jobs.Assignment{Task: jobs.NewTaskID(run, 0, 0, 1), Run: run, Job: jobs.Name("archive-" + topic), Kind: archive.Name, Spec: spec}
-	plan, err := archive.Kind{}.Plan(t.Context(), a, desk{t: t, conns: e.conns})
+	plan, err := archive.Kind{}.Plan(t.Context(), a, kindtest.Runtime{T: t, Conns: e.conns})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func (e *environment) archive(t *testing.T, topic, to string) {
 	}
 	for _, s := range plan.Splits {
 		a.Stage, a.Split, a.Splits, a.Shared = 1, s, len(plan.Splits), plan.Shared
-		if _, err := (archive.Kind{}).Work(t.Context(), a, desk{t: t, conns: e.conns}); err != nil {
+		if _, err := (archive.Kind{}).Work(t.Context(), a, kindtest.Runtime{T: t, Conns: e.conns}); err != nil {
 			t.Fatal(err)
 		}
 	}

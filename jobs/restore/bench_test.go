@@ -7,6 +7,7 @@ import (
 
 	"tidemill/internal/cassandra/cassandratest"
 	"tidemill/jobs"
+	"tidemill/jobs/kindtest"
 	"tidemill/jobs/restore"
 )
 
@@ -17,7 +18,7 @@ func BenchmarkRestore(b *testing.B) {
 	j := env.job(b, "batch", 2000)
 	const events = 5000
 	for i := range b.N {
-		j.write(fmt.Sprintf("%06d.gz", i), zipped(linesOf(newEvents(events))...))
+		j.write(fmt.Sprintf("%06d.gz", i), zipped(kindtest.Lines(kindtest.NewEvents(events, longAgo))...))
 	}
 	plan := j.plan()
 	b.ResetTimer()
@@ -25,7 +26,7 @@ func BenchmarkRestore(b *testing.B) {
 	for _, s := range plan.Splits {
 		a := j.assignment(s.Stage, 1)
 		a.Split, a.Splits, a.Shared = s, len(plan.Splits), plan.Shared
-		if _, err := (restore.Kind{}).Work(b.Context(), a, desk{t: b, conns: j.conns}); err != nil {
+		if _, err := (restore.Kind{}).Work(b.Context(), a, kindtest.Runtime{T: b, Conns: j.conns}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -55,8 +55,8 @@ func (Kind) Work(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (jobs.
 	}
 	defer w.session.Close()
 	var sh shared
-	if err := json.Unmarshal(a.Shared, &sh); err != nil {
-		return jobs.Result{}, jobs.Permanent(fmt.Errorf("read the plan: %w", err))
+	if err := a.ReadShared(&sh); err != nil {
+		return jobs.Result{}, err
 	}
 	m := manifest{w.session, sh.Manifest}
 	if a.Stage == stageTally {
@@ -99,33 +99,14 @@ func prepare(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (work, err
 	}
 	conns, err := rt.Connections(ctx)
 	if err != nil {
-		return w, fmt.Errorf("fetch connections: %w", err)
-	}
-	if w.pattern, w.from, err = open(w.spec.From, conns, w.spec.S3); err != nil {
 		return w, err
 	}
-	if w.folder, w.aside, err = open(w.spec.Quarantine, conns, w.spec.S3); err != nil {
+	if w.pattern, w.from, err = s3.Open(w.spec.From, conns, w.spec.S3); err != nil {
 		return w, err
 	}
-	conn, err := cassandra.Connection(conns, w.spec.Cassandra)
-	if err != nil {
+	if w.folder, w.aside, err = s3.Open(w.spec.Quarantine, conns, w.spec.S3); err != nil {
 		return w, err
 	}
-	w.session, err = cassandra.Open(ctx, conn, w.spec.Keyspace, w.log)
+	w.session, err = cassandra.OpenNamed(ctx, rt, w.spec.Cassandra, w.spec.Keyspace, w.log)
 	return w, err
-}
-
-func open(uri string, conns jobs.Connections, name string) (s3.Location, s3.Store, error) {
-	at, err := s3.ParseLocation(uri)
-	if err != nil {
-		return at, nil, jobs.Permanent(err)
-	}
-	var conn jobs.S3Connection
-	if at.Bucket != "" {
-		if conn, err = s3.Connection(conns, name); err != nil {
-			return at, nil, err
-		}
-	}
-	store, err := s3.OpenStore(at, conn)
-	return at, store, err
 }

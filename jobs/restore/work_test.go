@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -22,24 +21,15 @@ import (
 	"tidemill/internal/cassandra"
 	"tidemill/internal/cassandra/cassandratest"
 	"tidemill/internal/s3"
-	"tidemill/internal/stack/stacktest"
 	"tidemill/jobs"
 	"tidemill/jobs/event"
+	"tidemill/jobs/kindtest"
 	"tidemill/jobs/restore"
 )
 
 // TestRestore runs the kind's work against real servers, as an executor would.
 func TestRestore(t *testing.T) {
-	addresses := stacktest.Shared(t)
-	env := &environment{
-		session: cassandratest.Keyspace(t),
-		conns: jobs.Connections{
-			Kafka:     map[string]jobs.KafkaConnection{"default": {Brokers: addresses.Kafka}},
-			Cassandra: map[string]jobs.CassandraConnection{"default": {Hosts: addresses.Cassandra}},
-			S3: map[string]jobs.S3Connection{"default": {Endpoint: addresses.S3.Endpoint, Region: addresses.S3.Region,
-				AccessKey: addresses.S3.AccessKey, SecretKey: addresses.S3.SecretKey}},
-		},
-	}
+	env := &environment{session: cassandratest.Keyspace(t), conns: kindtest.Connections(t)}
 	t.Run("what was archived is what the log held", env.testArchived)
 	t.Run("broken lines", env.testBroken)
 	t.Run("a replay changes nothing", env.testReplay)
@@ -52,27 +42,12 @@ func TestRestore(t *testing.T) {
 	t.Run("an object is gone", env.testGone)
 }
 
+// longAgo is when the events of these tests were.
+var longAgo = time.Date(2015, 9, 1, 12, 0, 0, 0, time.UTC)
+
 type environment struct {
 	conns   jobs.Connections
 	session *cassandra.Session
-}
-
-// desk is what an executor gives to work.
-type desk struct {
-	t     testing.TB
-	conns jobs.Connections
-	// onProgress is called with every report.
-	onProgress func(jobs.Progress)
-}
-
-func (d desk) Connections(context.Context) (jobs.Connections, error) { return d.conns, nil }
-func (d desk) Sandbox() string                                       { return d.t.TempDir() }
-func (d desk) Stdout() io.Writer                                     { return io.Discard }
-func (d desk) Stderr() io.Writer                                     { return io.Discard }
-func (d desk) Progress(p jobs.Progress) {
-	if d.onProgress != nil {
-		d.onProgress(p)
-	}
 }
 
 // job is a restore of local files in a folder of one test's own.
@@ -110,7 +85,7 @@ func (j job) assignment(stage, attempt int) jobs.Assignment {
 func (j job) plan() jobs.Plan {
 	j.t.Helper()
 	*j.runs++
-	plan, err := restore.Kind{}.Plan(j.t.Context(), j.assignment(0, 1), desk{t: j.t, conns: j.conns})
+	plan, err := restore.Kind{}.Plan(j.t.Context(), j.assignment(0, 1), kindtest.Runtime{T: j.t, Conns: j.conns})
 	if err != nil {
 		j.t.Fatal(err)
 	}
@@ -123,7 +98,7 @@ func (j job) work(ctx context.Context, plan jobs.Plan, attempt int, onProgress f
 	for _, s := range plan.Splits {
 		a := j.assignment(s.Stage, attempt)
 		a.Split, a.Splits, a.Shared, a.Version = s, len(plan.Splits), plan.Shared, time.Now().UnixMicro()
-		result, err := restore.Kind{}.Work(ctx, a, desk{j.t, j.conns, onProgress})
+		result, err := restore.Kind{}.Work(ctx, a, kindtest.Runtime{T: j.t, Conns: j.conns, OnProgress: onProgress})
 		for k, v := range result.Values {
 			values[k] = v
 		}
@@ -205,106 +180,20 @@ func (j job) quarantined() (out []string) {
 	return out
 }
 
-func newID() (u event.UUID) {
-	for i := range u {
-		u[i] = byte(rand.Uint32())
-	}
-	return u
-}
-
-// newEvents makes events of one new campaign, on a day of long ago.
-func newEvents(n int) []event.Event {
-	out := make([]event.Event, n)
-	campaign := newID()
-	at := time.Date(2015, 9, 1, 12, 0, 0, 0, time.UTC).UnixMilli()
-	for i := range out {
-		out[i] = event.Event{ID: newID(), AdID: newID(), Campaign: campaign, TS: at + int64(i), Type: event.View}
-	}
-	return out
-}
-
-func linesOf(events []event.Event) []string {
-	var out []string
-	for _, e := range events {
-		out = append(out, string(e.AppendJSON(nil)))
-	}
-	return out
-}
-
-// rows reads a campaign's rows of event_by_day, and those of the events, each
-// with its write time.
-func (e *environment) rows(t *testing.T, events []event.Event) map[string]int64 {
-	t.Helper()
-	out := map[string]int64{}
-	day := events[0].Day()
-	n, ok, err := e.session.DayBuckets(t.Context(), day)
-	if err != nil || !ok {
-		t.Fatalf("day %s has no buckets: %v", day, err)
-	}
-	for b := range n {
-		iter := e.session.Query(`SELECT type, id, ts, ad_id, writetime(ts) FROM event_by_day WHERE day = ? AND bucket = ? AND campaign = ?`,
-			day.Time(), b, gocql.UUID(events[0].Campaign)).WithContext(t.Context()).Iter()
-		var typ string
-		var id, ad gocql.UUID
-		var ts, written int64
-		for iter.Scan(&typ, &id, &ts, &ad, &written) {
-			out[fmt.Sprintf("by_day %s %s %d %s", typ, id, ts, ad)] = written
-		}
-		if err := iter.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, ev := range events {
-		var typ string
-		var ts, written int64
-		err := e.session.Query(`SELECT type, ts, writetime(ts) FROM event WHERE id = ?`, gocql.UUID(ev.ID)).WithContext(t.Context()).Scan(&typ, &ts, &written)
-		if err != nil && !errors.Is(err, gocql.ErrNotFound) {
-			t.Fatal(err)
-		}
-		if err == nil {
-			out[fmt.Sprintf("event %s %s %d %s", typ, ev.ID, ts, ev.AdID)] = written
-		}
-	}
-	return out
-}
-
 func (e *environment) wantRows(t *testing.T, events []event.Event) {
 	t.Helper()
-	want := map[string]int64{}
-	for _, ev := range events {
-		for _, table := range []string{"by_day", "event"} {
-			want[fmt.Sprintf("%s %s %s %d %s", table, ev.Type, ev.ID, ev.TS, ev.AdID)] = ev.Stamp()
-		}
-	}
-	if diff := cmp.Diff(want, e.rows(t, events)); diff != "" {
+	if diff := cmp.Diff(kindtest.WantRows(events), kindtest.Rows(t, e.session, events)); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
-}
-
-func (e *environment) marked(t *testing.T, campaign event.UUID) (writers []string) {
-	t.Helper()
-	iter := e.session.Query(`SELECT campaign, writer FROM dirty WHERE rollup = ? AND shard = ?`, "daily",
-		event.Shard(campaign, cassandra.DirtyShards)).WithContext(t.Context()).Iter()
-	var c gocql.UUID
-	var w string
-	for iter.Scan(&c, &w) {
-		if event.UUID(c) == campaign {
-			writers = append(writers, w)
-		}
-	}
-	if err := iter.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return writers
 }
 
 // testBroken has every kind of broken object and line, and what is good of
 // them is restored.
 func (e *environment) testBroken(t *testing.T) {
 	j := e.job(t, "max_line", 1000, "max_plain", 20_000)
-	events := newEvents(130)
-	lines := linesOf(events)
-	buy := strings.Replace(linesOf(newEvents(1))[0], "view", "buy", 1)
+	events := kindtest.NewEvents(130, longAgo)
+	lines := kindtest.Lines(events)
+	buy := strings.Replace(kindtest.Lines(kindtest.NewEvents(1, longAgo))[0], "view", "buy", 1)
 	j.write("a.gz", zipped(lines[0], "no json", "", lines[1], strings.Repeat("x", 5000), "\xff", buy, lines[2]))
 	whole := zipped(lines[3:100]...)
 	j.write("b.gz", whole[:len(whole)-5]) // only the checksum is cut off
@@ -315,7 +204,7 @@ func (e *environment) testBroken(t *testing.T) {
 	j.write("g.gz", zipped(strings.Repeat(" \n", 12_000))) // grows beyond max_plain
 	j.want(j.plan(), 1, "good 130, bad 6, shadowed 0, objects 7, partial true")
 	e.wantRows(t, events)
-	if len(e.marked(t, events[0].Campaign)) != 1 {
+	if len(kindtest.Marked(t, e.session, "daily", events[0].Campaign)) != 1 {
 		t.Error("no dirty marks")
 	}
 	want := []string{
@@ -335,17 +224,17 @@ func (e *environment) testBroken(t *testing.T) {
 // manifest was lost.
 func (e *environment) testReplay(t *testing.T) {
 	j := e.job(t)
-	events := newEvents(220)
-	lines := linesOf(events)
+	events := kindtest.NewEvents(220, longAgo)
+	lines := kindtest.Lines(events)
 	j.write("a.gz", zipped(append(lines[:120], "broken")...))
-	j.write("b.gz", zipped(append(linesOf(events[100:]), lines[:30]...)...))
+	j.write("b.gz", zipped(append(kindtest.Lines(events[100:]), lines[:30]...)...))
 	const want = "good 270, bad 1, shadowed 0, objects 2, partial false"
 	plan := j.plan()
 	for attempt := 1; attempt < 3; attempt++ {
 		j.want(plan, attempt, want)
 		e.wantRows(t, events)
 	}
-	if got := e.marked(t, events[0].Campaign); len(got) != 1 {
+	if got := kindtest.Marked(t, e.session, "daily", events[0].Campaign); len(got) != 1 {
 		t.Errorf("what is done was written again: marks of %v", got)
 	}
 	j.want(j.plan(), 3, want)
@@ -362,8 +251,8 @@ func (e *environment) testReplay(t *testing.T) {
 // testKilled kills an attempt in the middle of an object.
 func (e *environment) testKilled(t *testing.T) {
 	j := e.job(t)
-	events := newEvents(400)
-	j.write("a.gz", zipped(append(append(linesOf(events[:200]), "broken"), linesOf(events[200:])...)...))
+	events := kindtest.NewEvents(400, longAgo)
+	j.write("a.gz", zipped(append(append(kindtest.Lines(events[:200]), "broken"), kindtest.Lines(events[200:])...)...))
 	plan := j.plan()
 	ctx, kill := context.WithCancelCause(t.Context())
 	killed := errors.New("killed")
@@ -393,9 +282,9 @@ func (e *environment) testKilled(t *testing.T) {
 // the same time.
 func (e *environment) testOverlap(t *testing.T) {
 	j := e.job(t, "batch", 10)
-	events := newEvents(300)
+	events := kindtest.NewEvents(300, longAgo)
 	for i := range 3 {
-		j.write(fmt.Sprintf("%d.gz", i), zipped(append(linesOf(events[i*100:(i+1)*100]), "broken")...))
+		j.write(fmt.Sprintf("%d.gz", i), zipped(append(kindtest.Lines(events[i*100:(i+1)*100]), "broken")...))
 	}
 	plan := j.plan()
 	var attempts sync.WaitGroup
@@ -418,21 +307,21 @@ func (e *environment) testOverlap(t *testing.T) {
 // is now, and when it changes while it is read, as it was until then too.
 func (e *environment) testChanged(t *testing.T) {
 	j := e.job(t)
-	events := newEvents(300)
-	j.write("a.gz", zipped(linesOf(events[:100])...))
+	events := kindtest.NewEvents(300, longAgo)
+	j.write("a.gz", zipped(kindtest.Lines(events[:100])...))
 	plan := j.plan()
-	j.write("a.gz", zipped(linesOf(events[100:])...))
+	j.write("a.gz", zipped(kindtest.Lines(events[100:])...))
 	j.want(plan, 1, "good 200, bad 0, shadowed 0, objects 1, partial false")
 	e.wantRows(t, events[100:])
 	plan = j.plan()
 	j.want(plan, 2, "good 200, bad 0, shadowed 0, objects 1, partial false")
-	j.write("a.gz", zipped(linesOf(events[:100])...))
+	j.write("a.gz", zipped(kindtest.Lines(events[:100])...))
 	j.want(plan, 3, "good 200, bad 0, shadowed 0, objects 1, partial false") // it was done already
 	j.want(j.plan(), 4, "good 100, bad 0, shadowed 0, objects 1, partial false")
 	e.wantRows(t, events)
 
-	events = newEvents(4000)
-	lines := linesOf(events)
+	events = kindtest.NewEvents(4000, longAgo)
+	lines := kindtest.Lines(events)
 	j = e.job(t, "batch", 1000)
 	j.write("a.gz", []byte(strings.Join(lines[:3000], "\n")))
 	var once sync.Once
@@ -448,7 +337,7 @@ func (e *environment) testChanged(t *testing.T) {
 // testDeletes: what somebody deleted stays deleted, unless the job says
 // otherwise; what somebody changed stays changed always.
 func (e *environment) testDeletes(t *testing.T) {
-	events := newEvents(120)
+	events := kindtest.NewEvents(120, longAgo)
 	exec := func(cql string, args ...any) {
 		t.Helper()
 		if err := e.session.Query(cql, args...).WithContext(t.Context()).Exec(); err != nil {
@@ -456,7 +345,7 @@ func (e *environment) testDeletes(t *testing.T) {
 		}
 	}
 	j := e.job(t)
-	j.write("a.gz", zipped(linesOf(events)...))
+	j.write("a.gz", zipped(kindtest.Lines(events)...))
 	j.want(j.plan(), 1, "good 120, bad 0, shadowed 0, objects 1, partial false")
 	n, _, err := e.session.DayBuckets(t.Context(), events[0].Day())
 	if err != nil {
@@ -470,13 +359,13 @@ func (e *environment) testDeletes(t *testing.T) {
 	}
 	exec(`UPDATE event USING TIMESTAMP ? SET ts = 7 WHERE id = ?`, deleted, gocql.UUID(events[119].ID))
 	j.want(j.plan(), 2, "good 50, bad 0, shadowed 70, objects 1, partial false")
-	if got := e.rows(t, events); len(got) != 100 {
+	if got := kindtest.Rows(t, e.session, events); len(got) != 100 {
 		t.Errorf("%d rows came back", len(got)-100)
 	}
 	over := e.job(t, "over_deletes", true)
-	over.write("a.gz", zipped(linesOf(events)...))
+	over.write("a.gz", zipped(kindtest.Lines(events)...))
 	over.want(over.plan(), 1, "good 120, bad 0, shadowed 0, objects 1, partial false")
-	got := e.rows(t, events)
+	got := kindtest.Rows(t, e.session, events)
 	if len(got) != 240 {
 		t.Errorf("%d of 240 rows are there", len(got))
 	}
@@ -487,7 +376,7 @@ func (e *environment) testDeletes(t *testing.T) {
 }
 
 func (e *environment) testLimit(t *testing.T) {
-	events := linesOf(newEvents(97))
+	events := kindtest.Lines(kindtest.NewEvents(97, longAgo))
 	for limit, ok := range map[string]bool{"2": false, "3": true, "2.9 %": false, "3 %": true} {
 		j := e.job(t, "max_errors", limit)
 		j.write("a.gz", zipped(append(events[:50:50], "broken", "{}")...))
@@ -507,7 +396,7 @@ func (e *environment) testLimit(t *testing.T) {
 
 func (e *environment) testNothing(t *testing.T) {
 	j := e.job(t)
-	_, err := restore.Kind{}.Plan(t.Context(), j.assignment(0, 1), desk{t: t, conns: j.conns})
+	_, err := restore.Kind{}.Plan(t.Context(), j.assignment(0, 1), kindtest.Runtime{T: t, Conns: j.conns})
 	if !jobs.IsPermanent(err) || !strings.Contains(err.Error(), "no object matches") {
 		t.Errorf("%v", err)
 	}
@@ -515,7 +404,7 @@ func (e *environment) testNothing(t *testing.T) {
 
 func (e *environment) testGone(t *testing.T) {
 	j := e.job(t)
-	j.write("a.gz", zipped(linesOf(newEvents(1))...))
+	j.write("a.gz", zipped(kindtest.Lines(kindtest.NewEvents(1, longAgo))...))
 	plan := j.plan()
 	if err := os.Remove(filepath.Join(j.dir, "in", "a.gz")); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"tidemill/internal/cassandra/cassandratest"
 	"tidemill/jobs"
 	"tidemill/jobs/event"
+	"tidemill/jobs/kindtest"
 )
 
 // BenchmarkRollup counts 50,000 events of 1,000 campaigns over ten days, all
@@ -20,11 +21,11 @@ func BenchmarkRollup(b *testing.B) {
 	s := cassandratest.Keyspace(b)
 	campaigns := make([]event.UUID, 1000)
 	for i := range campaigns {
-		campaigns[i] = randomUUID()
+		campaigns[i] = kindtest.NewID()
 	}
 	list := make([]event.Event, n)
 	for i := range list {
-		list[i] = event.Event{ID: randomUUID(), AdID: randomUUID(), Campaign: campaigns[rand.IntN(len(campaigns))],
+		list[i] = event.Event{ID: kindtest.NewID(), AdID: kindtest.NewID(), Campaign: campaigns[rand.IntN(len(campaigns))],
 			TS: 1441065600000 + rand.Int64N(10*24*3600_000), Type: event.View}
 	}
 	for _, mode := range []string{Incremental, Full} {
@@ -32,7 +33,7 @@ func BenchmarkRollup(b *testing.B) {
 			spec := Spec{Keyspace: s.Keyspace, Mode: mode, Reports: []jobs.Name{"report"}}
 			for b.Loop() {
 				b.StopTimer()
-				w := cassandra.NewWriter(s, cassandra.WriterOptions{Rollups: []string{"bench"}, Writer: randomUUID().String()})
+				w := cassandra.NewWriter(s, cassandra.WriterOptions{Rollups: []string{"bench"}, Writer: kindtest.NewID().String()})
 				if err := w.Write(b.Context(), list); err != nil {
 					b.Fatal(err)
 				}
@@ -46,8 +47,8 @@ func BenchmarkRollup(b *testing.B) {
 
 // benchRun is one run; how long each of its stages took is logged.
 func benchRun(b *testing.B, s *cassandra.Session, spec Spec) {
-	w := &work{spec: spec, runtime: desk{}, log: zerolog.Nop(), session: s, assignment: jobs.Assignment{
-		Job: "bench", Run: jobs.RunID("bench.1.r-" + randomUUID().String() + ".0"), Attempt: 1, Version: time.Now().UnixMicro(),
+	w := &work{spec: spec, runtime: kindtest.Runtime{}, log: zerolog.Nop(), session: s, assignment: jobs.Assignment{
+		Job: "bench", Run: jobs.RunID("bench.1.r-" + kindtest.NewID().String() + ".0"), Attempt: 1, Version: time.Now().UnixMicro(),
 	}}
 	began := time.Now()
 	plan, err := w.plan(b.Context())

@@ -3,6 +3,7 @@ package rollup
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/rs/zerolog"
@@ -76,11 +77,8 @@ func (Kind) Work(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (jobs.
 func (w *work) do(ctx context.Context) (jobs.Result, error) {
 	var p payload
 	a := w.assignment
-	if err := json.Unmarshal(a.Split.Payload, &p); err != nil {
-		return jobs.Result{}, jobs.Permanent(fmt.Errorf("read split %d: %w", a.Split.Number, err))
-	}
-	if err := json.Unmarshal(a.Shared, &w.shared); err != nil {
-		return jobs.Result{}, jobs.Permanent(fmt.Errorf("read plan: %w", err))
+	if err := errors.Join(a.ReadSplit(&p), a.ReadShared(&w.shared)); err != nil {
+		return jobs.Result{}, err
 	}
 	switch {
 	case len(p.Count) > 0:
@@ -112,15 +110,7 @@ func open(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (*work, error
 	if w.spec, err = Parse(a.Spec); err != nil {
 		return nil, jobs.Permanent(err)
 	}
-	conns, err := rt.Connections(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("fetch connections: %w", err)
-	}
-	conn, err := cassandra.Connection(conns, w.spec.Cassandra)
-	if err != nil {
-		return nil, err
-	}
-	w.session, err = cassandra.Open(ctx, conn, w.spec.Keyspace, w.log)
+	w.session, err = cassandra.OpenNamed(ctx, rt, w.spec.Cassandra, w.spec.Keyspace, w.log)
 	return w, err
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -23,6 +22,7 @@ import (
 	"tidemill/internal/events"
 	"tidemill/jobs"
 	"tidemill/jobs/event"
+	"tidemill/jobs/kindtest"
 	"tidemill/jobs/report"
 )
 
@@ -34,22 +34,6 @@ func TestRollup(t *testing.T) {
 	t.Run("full repairs", func(t *testing.T) { testFullRepairs(t, s) })
 	t.Run("full marks what it repairs", func(t *testing.T) { testFullMarks(t, s) })
 	t.Run("old plans", func(t *testing.T) { testOldPlan(t, s) })
-}
-
-// desk is the runtime of an attempt.
-type desk struct{ conns jobs.Connections }
-
-func (d desk) Connections(context.Context) (jobs.Connections, error) { return d.conns, nil }
-func (desk) Progress(jobs.Progress)                                  {}
-func (desk) Sandbox() string                                         { return "" }
-func (desk) Stdout() io.Writer                                       { return io.Discard }
-func (desk) Stderr() io.Writer                                       { return io.Discard }
-
-func randomUUID() (u event.UUID) {
-	for i := range u {
-		u[i] = byte(rand.Uint32())
-	}
-	return u
 }
 
 // world is one rollup job with its writers, its report and what it must find.
@@ -74,7 +58,7 @@ func newWorld(t *testing.T, s *cassandra.Session, seed uint64) *world {
 	w.report = "report-of-" + w.job
 	w.spec = Spec{Keyspace: s.Keyspace, Reports: []jobs.Name{w.report}}
 	for range 4 {
-		w.campaigns = append(w.campaigns, randomUUID())
+		w.campaigns = append(w.campaigns, kindtest.NewID())
 	}
 	w.newWriter()
 	return w
@@ -90,7 +74,7 @@ func (w *world) newWriter() {
 func (w *world) someEvents(n int) []event.Event {
 	out := make([]event.Event, n)
 	for i := range out {
-		out[i] = event.Event{ID: randomUUID(), AdID: randomUUID(), Campaign: w.campaigns[w.random.IntN(len(w.campaigns))],
+		out[i] = event.Event{ID: kindtest.NewID(), AdID: kindtest.NewID(), Campaign: w.campaigns[w.random.IntN(len(w.campaigns))],
 			TS: 1441065600000 + w.random.Int64N(10*24*3600_000), Type: event.View}
 		if w.random.IntN(3) == 0 {
 			out[i].Type = event.Click
@@ -167,7 +151,7 @@ func (r *run) work(a jobs.Assignment) *work {
 		r.t.Fatal(err)
 	}
 	a.Task = jobs.NewTaskID(a.Run, a.Stage, a.Split.Number, a.Attempt)
-	return &work{spec: spec, assignment: a, runtime: desk{}, log: zerolog.Nop(), session: r.session}
+	return &work{spec: spec, assignment: a, runtime: kindtest.Runtime{}, log: zerolog.Nop(), session: r.session}
 }
 
 // planned plans; planning that dies is done again, by a later attempt.
@@ -244,7 +228,7 @@ func (r *run) stages() *run {
 func (w *world) reported() {
 	w.t.Helper()
 	w.runs++
-	d := desk{jobs.Connections{Cassandra: map[string]jobs.CassandraConnection{"default": cassandratest.Connection(w.t)}}}
+	d := kindtest.Runtime{T: w.t, Conns: kindtest.Connections(w.t)}
 	a := jobs.Assignment{
 		Run: jobs.RunID(fmt.Sprintf("%s.1.r-%d.0", w.report, w.runs)), Job: w.report, Version: time.Now().UnixMicro(), Attempt: 1,
 		Spec: json.RawMessage(fmt.Sprintf(`{"keyspace":%q}`, w.session.Keyspace)),
@@ -318,7 +302,7 @@ func testWholeRuns(t *testing.T, s *cassandra.Session) {
 		w := newWorld(t, s, 1)
 		w.spec.Mode = mode
 		w.write(w.someEvents(300))
-		d := desk{jobs.Connections{Cassandra: map[string]jobs.CassandraConnection{"default": cassandratest.Connection(t)}}}
+		d := kindtest.Runtime{T: t, Conns: kindtest.Connections(t)}
 		r := w.newRun()
 		r.Attempt = 1
 		plan, err := Kind{}.Plan(t.Context(), r.Assignment, d)
