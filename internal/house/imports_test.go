@@ -66,7 +66,7 @@ var edges = []struct{ room, imports string }{
 
 // supports are packages for tests: only tests, and one another, may import them.
 var supports = []string{
-	"api/apitest", "internal/cassandra/cassandratest", "internal/golden", "internal/stack/stacktest", "internal/storetest",
+	"api/apitest", "internal/cassandra/cassandratest", "internal/golden", "internal/stack/stacktest", "internal/storetest", "jobs/kindtest",
 }
 
 // pure rooms decide and compute; what is worldly acts, or asks the world. The files of the core are
