@@ -191,6 +191,8 @@ type Task struct {
 
 	// Ending is set while the executor's end is known and its outcome file sought.
 	Ending string `json:"ending,omitempty"`
+	// EndingSince is when it became so: it is not sought for ever, whoever leads.
+	EndingSince time.Time `json:"ending_since,omitzero"`
 	// UnknownSince is when its state became unknown.
 	UnknownSince time.Time `json:"unknown_since,omitzero"`
 

@@ -356,10 +356,14 @@ func TestUnreadableOutcomeIsDecidedAfterAFailover(t *testing.T) {
 	s := newScript(t, manual(nil))
 	s.start("j", "1")
 	task := s.ending()
-	for range seekTries + 1 {
-		s.step(Fetched{Task: task, File: jobs.OutcomeFile, Err: fs.ErrPermission})
+	for range int(seekFor / (20 * time.Second)) {
 		s.wait(20 * time.Second)
+		s.wantAttempt(task, jobs.AttemptLaunching)
+		s.failover() // another leader does not begin anew
+		s.wait(time.Second)
+		s.step(Fetched{Task: task, File: jobs.OutcomeFile, Err: fs.ErrPermission})
 	}
+	s.wantAttempt(task, jobs.AttemptUnknown)
 	s.failover()
 	s.wait(2 * time.Minute)
 	if got := s.offer("b"); len(got) != 1 {
@@ -462,5 +466,29 @@ func TestHeldJobsTasksAreLeftAlone(t *testing.T) {
 	s.executorSays(task, jobs.TaskFinished)
 	if len(s.calls) > 0 {
 		t.Errorf("calls %v about a task whose run cannot be read, want none: its word must come again", s.calls)
+	}
+}
+
+// TestExecutorLivesWhereTheOfferSaysSo: a master books an executor when it
+// takes the ACCEPT, and knows of its end before we do.
+func TestExecutorLivesWhereTheOfferSaysSo(t *testing.T) {
+	s := newScript(t, manual(func(j *jobs.Job) {
+		j.Resources, j.Overlap = jobs.Resources{CPUs: 0.5, Mem: 32}, jobs.OverlapAllow
+	}))
+	s.core.cfg.Shared.Resources = jobs.Resources{CPUs: 0.25, Mem: 32}
+	shared := s.core.sharedExecutor().ID
+	s.start("j", "1")
+	s.executorSays(s.launchOne("a"), jobs.TaskRunning)
+	s.start("j", "2")
+	for _, tc := range []struct {
+		executors []string
+		launches  int
+	}{{nil, 0}, {[]string{shared}, 1}} {
+		s.step(Offered{Offers: []jobs.Offer{{
+			ID: fmt.Sprint(tc.executors), AgentID: "a", Hostname: "a", Resources: jobs.Resources{CPUs: 0.6, Mem: 64}, Executors: tc.executors,
+		}}})
+		if len(s.calls) != tc.launches {
+			t.Errorf("an offer of 0.6 cpus beside the executors %v has %d calls, want %d", tc.executors, len(s.calls), tc.launches)
+		}
 	}
 }

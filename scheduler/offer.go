@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -44,11 +43,6 @@ func (c *Core) onOffered(e Offered) {
 			CPUs: max(a.largest.CPUs, o.Resources.CPUs), Mem: max(a.largest.Mem, o.Resources.Mem),
 			Disk: max(a.largest.Disk, o.Resources.Disk), GPUs: max(a.largest.GPUs, o.Resources.GPUs),
 			Ports: max(a.largest.Ports, o.Resources.Ports),
-		}
-		for id := range a.live { // launched, though the offer may not know yet
-			if a.live[id] > 0 && !o.HasExecutor(id) {
-				o.Executors = append(slices.Clone(o.Executors), id)
-			}
 		}
 		c.watchIdle(o.AgentID, a, o.Executors)
 		c.offers = append(c.offers, o)

@@ -71,7 +71,7 @@ func (c *Core) resumeTask(t *task) {
 	case t.rec.State == jobs.AttemptUnknown:
 		c.at(c.now, func() { c.decideUnknown(t) })
 	case t.rec.Ending != "":
-		c.at(c.now, func() { c.fetch(t, jobs.OutcomeFile, 64<<10) })
+		c.at(c.now, func() { c.seekOn(t) })
 	case t.rec.Kill != "" || t.run.rec.Cancel != "":
 		c.at(c.now, func() { c.kill(t, t.run.rec.Reason) })
 	case t.rec.State == jobs.AttemptLaunching:

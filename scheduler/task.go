@@ -43,7 +43,7 @@ type task struct {
 	askAt    time.Time
 	asks     int
 	killing  alarm
-	seeks    int // of its outcome file
+	seeks    int // of its outcome file or its plan
 	progress *jobs.Progress
 }
 
@@ -124,7 +124,7 @@ func (c *Core) ended(t *task, state jobs.AttemptState, reason, message string) {
 		return
 	}
 	t.rec.State, t.rec.Reason, t.rec.Message, t.rec.Ended = state, reason, message, c.now
-	t.asked, t.rec.Ending = false, ""
+	t.asked, t.rec.Ending, t.rec.EndingSince = false, "", time.Time{}
 	c.touch(t)
 	c.noticeTask(t)
 	c.agentDone(t)

@@ -226,9 +226,9 @@ func (c *Core) onLost(t *task, u jobs.Update) {
 	c.setUnknown(t, u.Reason, u.Message)
 }
 
-// seekTries bounds how often an outcome file is asked for before the attempt
-// is unknown.
-const seekTries = 8
+// seekFor bounds how long an outcome file is asked for before the attempt is
+// unknown, and a plan before it is made again: across leaders.
+const seekFor = 100 * time.Second
 
 // seekOutcome: the executor ended without a word of its own, but it may have
 // written the outcome to its sandbox first. That it ended is persisted, so
@@ -238,10 +238,22 @@ func (c *Core) seekOutcome(t *task, u jobs.Update) {
 	if t.rec.Ending == "" {
 		t.rec.Ending = u.Reason
 	}
-	t.rec.Reason, t.rec.Seen = u.Reason, true
+	t.rec.Reason, t.rec.Seen, t.rec.EndingSince = u.Reason, true, c.now
 	c.touch(t)
-	c.fetch(t, jobs.OutcomeFile, 64<<10)
+	c.fetch(t, jobs.OutcomeFile, maxOutcomeBytes)
 }
+
+// seekOn goes on seeking an outcome file under another leader.
+func (c *Core) seekOn(t *task) {
+	if t.rec.EndingSince.IsZero() { // stored by a program that did not count
+		t.rec.EndingSince = c.now
+		c.touch(t)
+	}
+	c.fetch(t, jobs.OutcomeFile, maxOutcomeBytes)
+}
+
+// maxOutcomeBytes bounds an outcome file.
+const maxOutcomeBytes = 64 << 10
 
 // fetch reads a file of an attempt's sandbox.
 func (c *Core) fetch(t *task, file string, limit int) {
@@ -275,13 +287,11 @@ func (c *Core) onFetched(e Fetched) {
 	switch {
 	case e.Err == nil && json.Unmarshal(e.Data, &out) == nil && out.Task == t.rec.ID:
 		c.settle(t, &out, u)
-	case e.Err != nil && !errors.Is(e.Err, fs.ErrNotExist) && t.seeks < seekTries:
-		t.seeks++
-		c.at(c.now.Add(time.Second<<min(t.seeks, 4)), func() {
-			if !t.rec.State.Final() && t.rec.Ending != "" {
-				c.fetch(t, jobs.OutcomeFile, 64<<10)
-			}
-		})
+	case c.seekAgain(t, e.Err, t.rec.EndingSince, func() {
+		if !t.rec.State.Final() && t.rec.Ending != "" {
+			c.fetch(t, jobs.OutcomeFile, maxOutcomeBytes)
+		}
+	}):
 	case t.rec.Ending == jobs.TaskFinished || t.rec.Ending == jobs.TaskKilled: // a master's word, without the results
 		c.settle(t, &jobs.Outcome{Ended: c.now, OK: t.rec.Ending == jobs.TaskFinished, Killed: t.rec.Ending == jobs.TaskKilled}, u)
 	case e.Err == nil || errors.Is(e.Err, fs.ErrNotExist):
@@ -290,6 +300,17 @@ func (c *Core) onFetched(e Fetched) {
 	default:
 		c.setUnknown(t, t.rec.Reason, "its executor ended, and its outcome file cannot be read: "+e.Err.Error())
 	}
+}
+
+// seekAgain arranges for another try at a file whose agent did not answer,
+// while it has not been sought for long.
+func (c *Core) seekAgain(t *task, err error, since time.Time, try func()) bool {
+	if err == nil || errors.Is(err, fs.ErrNotExist) || c.now.Sub(since) >= seekFor {
+		return false
+	}
+	t.seeks++
+	c.at(c.now.Add(time.Second<<min(t.seeks, 4)), try)
+	return true
 }
 
 // onPlan seals the plan that a planning task left, or plans again.
@@ -303,13 +324,11 @@ func (c *Core) onPlan(t *task, e Fetched) {
 		if err = c.sealPlan(x, e.Data); err == nil {
 			return
 		}
-	} else if !errors.Is(err, fs.ErrNotExist) && t.seeks < seekTries {
-		t.seeks++
-		c.at(c.now.Add(time.Second<<min(t.seeks, 4)), func() {
-			if x.rec.State == jobs.RunPlanning && x.rec.Cancel == "" {
-				c.fetch(t, jobs.PlanFile, jobs.MaxPlanBytes)
-			}
-		})
+	} else if c.seekAgain(t, err, t.rec.Ended, func() {
+		if x.rec.State == jobs.RunPlanning && x.rec.Cancel == "" {
+			c.fetch(t, jobs.PlanFile, jobs.MaxPlanBytes)
+		}
+	}) {
 		return
 	}
 	c.planAgain(x, "its plan could not be taken over: "+err.Error())

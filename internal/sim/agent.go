@@ -96,21 +96,21 @@ func (a *agent) message(do func()) {
 	})
 }
 
-// free is what can be offered, and the executors that live there.
+// free is what can be offered, and the executors that take their shares
+// there: a master books one when it takes the ACCEPT.
 func (a *agent) free() (jobs.Resources, []string) {
 	left := a.total
 	shares := map[string]jobs.Resources{}
-	var ids []string
-	for _, id := range slices.Sorted(maps.Keys(a.executors)) {
-		shares[id] = a.executors[id].share
-		ids = append(ids, id)
+	for id, e := range a.executors {
+		shares[id] = e.share
 	}
 	for _, id := range slices.Sorted(maps.Keys(a.booked)) {
 		b := a.booked[id]
 		left = left.Sub(b.need)
 		shares[b.executor] = b.share
 	}
-	for _, id := range slices.Sorted(maps.Keys(shares)) {
+	ids := slices.Sorted(maps.Keys(shares))
+	for _, id := range ids {
 		left = left.Sub(shares[id])
 	}
 	left.Ports = 0

@@ -17,7 +17,13 @@ func (m *model) subscribing(l *leader, round time.Duration) {
 }
 
 // called sees a call as it reaches the master.
-func (m *model) called(s *stream, call scheduler.Call) {
+func (m *model) called(s *stream, number int, call scheduler.Call) {
+	if _, ack := call.(scheduler.Acknowledge); !ack {
+		if number < s.taken {
+			m.violate("a call overtakes another: %T", call)
+		}
+		s.taken = number
+	}
 	switch c := call.(type) {
 	case scheduler.Accept:
 		for _, l := range c.Launches {

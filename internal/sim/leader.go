@@ -268,8 +268,10 @@ func (l *leader) send(call scheduler.Call, free func()) {
 		l.pump()
 	}
 	l.receive(callTimeout, func() { end(errNoAnswer) })
+	s.sent++
+	number := s.sent
 	l.w.after(s.callDelay(l.mesosDelay(), call), func() {
-		err := m.call(s, call)
+		err := m.call(s, number, call)
 		if errors.Is(err, errNoAnswer) || l.w.now < l.w.silentUntil && l.w.chance(30) {
 			return // nobody can know
 		}

@@ -207,11 +207,11 @@ func (m *master) offerOf(a *agent) *offer {
 }
 
 // call takes a call as the master does: a stream that is over has no say.
-func (m *master) call(s *stream, call scheduler.Call) error {
+func (m *master) call(s *stream, number int, call scheduler.Call) error {
 	if !m.up || m.w.master != m {
 		return errNoAnswer
 	}
-	m.w.model.called(s, call)
+	m.w.model.called(s, number, call)
 	if m.stream != s {
 		return &scheduler.CallError{Status: 400, Message: "the stream id included in this request didn't match the stream id currently associated with framework ID"}
 	}
@@ -416,7 +416,9 @@ type stream struct {
 	over   bool  // the master ended it
 	hungUp bool  // the leader did
 	last   time.Duration
-	calls  time.Duration
+	calls  time.Duration // when the last call arrives
+	sent   int
+	taken  int // the call that came last
 
 	offered, answered map[string]bool // offers
 }
