@@ -52,8 +52,9 @@ func (durationText) Schema(huma.Registry) *huma.Schema {
 
 func (constraintList) Schema(huma.Registry) *huma.Schema {
 	two, three := 2, 3
-	return &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString}, MinItems: &two, MaxItems: &three,
-		Description: "Field, operator (equals, like, unlike) and value.", Examples: []any{[]string{"rack", "like", "r[12]"}}}
+	return &huma.Schema{Type: huma.TypeArray, MinItems: &two, MaxItems: &three,
+		Items:       &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeString}, {Type: huma.TypeNumber}}},
+		Description: "Field, operator (equals, like, unlike, unique, cluster, group_by, max_per) and value.", Examples: []any{[]string{"rack", "like", "r[12]"}}}
 }
 
 func (cronText) Schema(huma.Registry) *huma.Schema {

@@ -3,8 +3,6 @@ package jobs
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
-	"strings"
 	"time"
 
 	"tidemill/jobs/schedule"
@@ -121,54 +119,6 @@ type Placement struct {
 	Near        string       `json:"near,omitempty"` // "cassandra", or none
 	Wait        *Duration    `json:"wait,omitempty"` // for a local offer, in all; default 3 s
 	Constraints []Constraint `json:"constraints,omitempty"`
-}
-
-// Constraint is [field, operator, value] over an agent's hostname, @region,
-// @zone or attributes.
-type Constraint struct {
-	Field, Operator, Value string
-}
-
-// MarshalJSON writes the array form.
-func (c Constraint) MarshalJSON() ([]byte, error) {
-	return json.Marshal([]string{c.Field, c.Operator, c.Value})
-}
-
-// UnmarshalJSON reads the array form, with the operator in any case.
-func (c *Constraint) UnmarshalJSON(b []byte) error {
-	var parts []string
-	if err := json.Unmarshal(b, &parts); err != nil || len(parts) < 2 || len(parts) > 3 {
-		return fmt.Errorf("a constraint is [field, operator, value], like [rack, like, \"r[12]\"], not %s", b)
-	}
-	*c = Constraint{Field: parts[0], Operator: strings.ToUpper(parts[1])}
-	if len(parts) == 3 {
-		c.Value = parts[2]
-	}
-	return nil
-}
-
-func (c Constraint) String() string {
-	return strings.TrimSpace(c.Field + " " + c.Operator + " " + c.Value)
-}
-
-// Allows says whether an offer's agent satisfies the constraint.
-func (c Constraint) Allows(o *Offer) bool {
-	v, ok := o.Attribute(c.Field)
-	switch c.Operator {
-	case "EQUALS":
-		return ok && v == c.Value
-	case "LIKE":
-		return ok && matches(c.Value, v)
-	case "UNLIKE":
-		return !ok || !matches(c.Value, v)
-	}
-	return false
-}
-
-// matches tries the whole value; the pattern was compiled once at the door.
-func matches(pattern, value string) bool {
-	ok, err := regexp.MatchString(`^(?:`+pattern+`)$`, value)
-	return err == nil && ok
 }
 
 // The defaults of a job.

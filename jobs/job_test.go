@@ -20,26 +20,6 @@ func TestBackoffDoublesUpToItsCap(t *testing.T) {
 	}
 }
 
-func TestConstraints(t *testing.T) {
-	o := &Offer{Hostname: "agent-7", Region: "eu", Attributes: map[string]string{"rack": "r12"}}
-	for text, want := range map[string]bool{
-		`["rack", "like", "r[12]+"]`: true, `["rack", "LIKE", "r1"]`: false, `["rack", "unlike", "r1"]`: true,
-		`["rack", "equals", "r12"]`: true, `["hostname", "like", "agent-.*"]`: true, `["@region", "equals", "eu"]`: true,
-		`["@zone", "equals", "a"]`: false, `["gpu", "unlike", "yes"]`: true, `["gpu", "equals", "yes"]`: false,
-	} {
-		var c Constraint
-		if err := json.Unmarshal([]byte(text), &c); err != nil {
-			t.Fatalf("%s: %v", text, err)
-		}
-		if got := c.Allows(o); got != want {
-			t.Errorf("%s allows the agent: %t, want %t", text, got, want)
-		}
-	}
-	if err := json.Unmarshal([]byte(`["rack"]`), new(Constraint)); err == nil {
-		t.Error("a constraint without an operator was taken")
-	}
-}
-
 // TestValidateFindsEverythingAtOnce: each fault is named by its field.
 func TestValidateFindsEverythingAtOnce(t *testing.T) {
 	j := scheduled("a b", "61 * * * *")

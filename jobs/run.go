@@ -200,6 +200,7 @@ type Task struct {
 	Kill string `json:"kill,omitempty"`
 	// Resources are what the launch took from the offer, the executor's share left out.
 	Resources Resources         `json:"resources,omitzero"`
+	Shown     map[string]string `json:"shown,omitempty"` // by its agent, of the fields that constraints count by
 	Results   map[string]string `json:"results,omitempty"`
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -109,19 +108,7 @@ func (j Job) validatePlacement(e *FieldErrors) {
 		e.Addf("placement.wait", "%s is negative", w)
 	}
 	for i, c := range j.Placement.Constraints {
-		field := fmt.Sprintf("placement.constraints[%d]", i)
-		switch c.Operator {
-		case "EQUALS":
-		case "LIKE", "UNLIKE":
-			if _, err := regexp.Compile(c.Value); err != nil {
-				e.Addf(field, "%v", err)
-			}
-		default:
-			e.Addf(field, "unknown operator %q; use equals, like or unlike", c.Operator)
-		}
-		if c.Field == "" {
-			e.Addf(field, "names no field; use hostname, @region, @zone or an agent's attribute")
-		}
+		c.validate(e, fmt.Sprintf("placement.constraints[%d]", i))
 	}
 }
 

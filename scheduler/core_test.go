@@ -14,13 +14,17 @@ import (
 	"tidemill/jobs/schedule"
 )
 
-// stubKind is work that only the tests do; its spec is "idempotent" or nothing.
+// stubKind is work that only the tests do; its spec may say "idempotent" and "three".
 type stubKind struct{}
 
 func (stubKind) Name() string    { return "stub" }
 func (stubKind) Summary() string { return "does nothing" }
 func (stubKind) Check(raw json.RawMessage) (jobs.Traits, error) {
-	return jobs.Traits{Idempotent: strings.Contains(string(raw), "idempotent"), Splits: []jobs.Split{{Stage: 1}}}, nil
+	t := jobs.Traits{Idempotent: strings.Contains(string(raw), "idempotent"), Splits: []jobs.Split{{Stage: 1}}}
+	if strings.Contains(string(raw), "three") {
+		t.Splits = []jobs.Split{{Stage: 1}, {Stage: 1}, {Stage: 1}}
+	}
+	return t, nil
 }
 
 func (stubKind) Work(context.Context, jobs.Assignment, jobs.Runtime) (jobs.Result, error) {

@@ -84,7 +84,10 @@ func (c *Core) waitingTask(s *split) match.Task {
 	job := s.run.pinned()
 	t := match.Task{
 		Need: job.Resources, Near: job.Placement.Near, Hosts: s.def.Hosts, Racks: s.def.Racks, DC: s.def.DC,
-		Constraints: job.Placement.Constraints, Avoid: c.avoided(s), Since: s.since, Wait: time.Duration(*job.Placement.Wait),
+		Constraints: s.run.constraints(), Avoid: c.avoided(s), Since: s.since, Wait: time.Duration(*job.Placement.Wait),
+	}
+	if t.Constraints.Counted() && len(s.run.splits) > 1 { // a single task's always hold
+		t.Run, t.Placed = string(s.run.rec.ID), s.run.tally()
 	}
 	if job.Isolation == jobs.IsolationShared {
 		t.Executor = match.Executor{ID: c.sharedExecutor().ID, Resources: c.cfg.Shared.Resources}
@@ -92,6 +95,27 @@ func (c *Core) waitingTask(s *split) match.Task {
 		t.Executor = match.Executor{Resources: c.cfg.Own.Resources}
 	}
 	return t
+}
+
+// constraints are the run's, compiled when they are first needed.
+func (x *run) constraints() *match.Constraints {
+	if x.where == nil {
+		x.where = match.Compile(x.pinned().Placement.Constraints)
+	}
+	return x.where
+}
+
+// tally counts the attempts that may be at work by what constraints count.
+func (x *run) tally() *match.Tally {
+	if x.placed == nil {
+		x.placed = &match.Tally{}
+		for _, t := range x.tasks {
+			if !t.rec.State.Final() && !t.rec.Superseded {
+				x.placed.Add(t.rec.Shown)
+			}
+		}
+	}
+	return x.placed
 }
 
 // avoided is the agent of the split's last failure, where there is another.
@@ -115,6 +139,7 @@ func (c *Core) launch(s *split, p match.Placement, o *jobs.Offer) Launch {
 		Agent: o.AgentID, AgentAddr: o.Address, Host: o.Hostname, Offer: o.ID, Locality: p.Level,
 		Preferred: s.def.Hosts, Waited: jobs.Duration(c.now.Sub(s.since).Round(time.Millisecond)), Ports: p.Ports,
 		Launched: c.now, StartBy: c.startBy(x), Resources: job.Resources,
+		Shown: x.constraints().Shown(o),
 	}}
 	exec := c.sharedExecutor()
 	if job.Isolation == jobs.IsolationOwn {
@@ -125,6 +150,9 @@ func (c *Core) launch(s *split, p match.Placement, o *jobs.Offer) Launch {
 	t.rec.Executor = exec.ID
 	c.unqueue(s)
 	s.current, s.since, s.refusals = t, time.Time{}, nil
+	if len(t.rec.Shown) > 0 {
+		x.tally().Add(t.rec.Shown)
+	}
 	x.tasks[t.rec.ID], c.tasks[t.rec.ID] = t, t
 	c.launches++
 	c.touch(t)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tidemill/jobs"
+	"tidemill/scheduler/match"
 )
 
 // run is one run and, while it lives, the splits of its stage.
@@ -24,6 +25,9 @@ type run struct {
 	former []int       // the attempts of the stage before that succeeded, by split
 	done   int         // splits of the stage that succeeded
 	tasks  map[jobs.TaskID]*task
+
+	where  *match.Constraints // the pinned job's; see constraints
+	placed *match.Tally       // of the attempts that may be at work; nil: to be counted again
 }
 
 func (x *run) key() string             { return keyRun + string(x.rec.ID) }
@@ -399,7 +403,7 @@ const (
 // remembered is an attempt as its final run's record keeps it: without what
 // only matters while it lives, or stands in the run itself.
 func remembered(t jobs.Task, of int) jobs.Task {
-	t.Run, t.Job, t.StartBy, t.Resources, t.Results, t.Seen, t.Starts, t.LaunchFailures = "", "", time.Time{}, jobs.Resources{}, nil, false, 0, 0
+	t.Run, t.Job, t.StartBy, t.Resources, t.Results, t.Shown, t.Seen, t.Starts, t.LaunchFailures = "", "", time.Time{}, jobs.Resources{}, nil, nil, false, 0, 0
 	if of > manyAttempts {
 		if len(t.Message) > shortMessage {
 			t.Message = t.Message[:shortMessage] + "…"

@@ -125,6 +125,7 @@ func (c *Core) ended(t *task, state jobs.AttemptState, reason, message string) {
 	}
 	t.rec.State, t.rec.Reason, t.rec.Message, t.rec.Ended = state, reason, message, c.now
 	t.asked, t.rec.Ending, t.rec.EndingSince = false, "", time.Time{}
+	t.run.placed = nil
 	c.touch(t)
 	c.noticeTask(t)
 	c.agentDone(t)
@@ -296,6 +297,7 @@ func (c *Core) decideUnknown(t *task) {
 // supersede gives an unknown attempt up: another takes its place, or its run fails.
 func (c *Core) supersede(t *task, policy jobs.OnUnknown) {
 	t.rec.Superseded = true
+	t.run.placed = nil
 	c.touch(t)
 	s := t.split
 	s.current, s.avoid = nil, t.rec.Agent
@@ -335,6 +337,7 @@ func (c *Core) returned(t *task) (adopted bool) {
 			return false
 		}
 		t.rec.Superseded = false
+		t.run.placed = nil
 		c.unqueue(s)
 		s.current, s.since = t, time.Time{}
 	}

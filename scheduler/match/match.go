@@ -19,7 +19,9 @@ type Task struct {
 	Hosts       []string // of the split's replicas; more particular than Near
 	Racks       []string
 	DC          string
-	Constraints []jobs.Constraint
+	Constraints *Constraints
+	Run         string        // whose tasks are counted, where constraints count them
+	Placed      *Tally        // where those are
 	Avoid       string        // the agent on which it failed last; taken only after Wait
 	Since       time.Time     // when it began to wait
 	Wait        time.Duration // for locality, in all
@@ -220,12 +222,7 @@ func (r *Round) need(t *Task, i int) jobs.Resources {
 func (r *Round) fits(t *Task, i int) bool { return r.need(t, i).Fits(r.free[i]) }
 
 func (r *Round) allows(t *Task, i int) bool {
-	for _, c := range t.Constraints {
-		if !c.Allows(&r.offers[i]) {
-			return false
-		}
-	}
-	return true
+	return t.Constraints.suits(&r.offers[i]) && t.Constraints.spreads(&r.offers[i], t.Placed)
 }
 
 // take books the task on the offer, and says whether its executor is new there.

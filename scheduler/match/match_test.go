@@ -106,7 +106,7 @@ func TestAvoidedAgentIsTakenAtLast(t *testing.T) {
 
 func TestRefusalsAreCountedAndNamed(t *testing.T) {
 	task := Task{
-		Need: jobs.Resources{CPUs: 1.5}, Constraints: []jobs.Constraint{{Field: "rack", Operator: "EQUALS", Value: "a"}},
+		Need: jobs.Resources{CPUs: 1.5}, Constraints: Compile([]jobs.Constraint{{Field: "rack", Operator: "EQUALS", Value: "a"}}),
 	}
 	r := NewRound(start, []jobs.Offer{offer("h1", 1, "rack:a"), offer("h2", 1.2, "rack:a"), offer("h3", 8, "rack:b"), offer("h4", 8)})
 	if p, ok := r.Place(&task); ok {
@@ -126,6 +126,7 @@ func TestRefusalsAreCountedAndNamed(t *testing.T) {
 // TestNothingIsGivenTwice: whatever is drawn, no offer gives more than it
 // holds, no port goes to two tasks, and constraints hold.
 func TestNothingIsGivenTwice(t *testing.T) {
+	rackA := Compile([]jobs.Constraint{{Field: "rack", Operator: "EQUALS", Value: "a"}})
 	rapid.Check(t, func(t *rapid.T) {
 		var offers []jobs.Offer
 		for i := range rapid.IntRange(1, 5).Draw(t, "offers") {
@@ -148,14 +149,14 @@ func TestNothingIsGivenTwice(t *testing.T) {
 				task.Hosts = []string{"h0", "h3"}
 			}
 			if rapid.Bool().Draw(t, "constrained") {
-				task.Constraints = []jobs.Constraint{{Field: "rack", Operator: "EQUALS", Value: "a"}}
+				task.Constraints = rackA
 			}
 			p, ok := r.Place(&task)
 			if !ok {
 				continue
 			}
 			o := offers[p.Offer]
-			if len(task.Constraints) > 0 && o.Attributes["rack"] != "a" {
+			if task.Constraints != nil && o.Attributes["rack"] != "a" {
 				t.Fatalf("a task for rack a is on %s", o.Attributes["rack"])
 			}
 			need := task.Need

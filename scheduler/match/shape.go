@@ -17,17 +17,17 @@ type shape struct {
 	share       jobs.Resources
 	near        bool
 	constraints string
+	run         string
 }
 
 func shapeKey(t *Task) shape {
-	var b strings.Builder
-	for _, c := range t.Constraints {
-		fmt.Fprintf(&b, "%q", []string{c.Field, c.Operator, c.Value})
+	key := shape{
+		need: t.Need, executor: t.Executor.ID, share: t.Executor.Resources, near: t.Near == jobs.NearCassandra, run: t.Run,
 	}
-	return shape{
-		need: t.Need, executor: t.Executor.ID, share: t.Executor.Resources,
-		near: t.Near == jobs.NearCassandra, constraints: b.String(),
+	if t.Constraints != nil {
+		key.constraints = t.Constraints.key
 	}
+	return key
 }
 
 // tiers of a shape's candidates, in the order they are taken.
@@ -54,7 +54,7 @@ func (r *Round) shapeOf(t *Task) *candidates {
 	}
 	c = &candidates{}
 	for i := range r.offers {
-		if !r.allows(t, i) {
+		if !t.Constraints.suits(&r.offers[i]) {
 			continue
 		}
 		tier := elsewhereWarm
@@ -86,7 +86,7 @@ func (c *candidates) next(r *Round, t *Task, besideOnly, avoiding bool) int {
 			switch {
 			case !r.fits(t, i):
 				c.tiers[tier] = slices.Delete(list, at, at+1)
-			case avoiding && r.offers[i].AgentID == t.Avoid:
+			case avoiding && r.offers[i].AgentID == t.Avoid, !t.Constraints.spreads(&r.offers[i], t.Placed):
 				passed++
 				c.turn[tier] = at + 1
 			default:
@@ -157,6 +157,9 @@ func wanted(t *Task) string {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 
+// maxReasons bounds in how many ways a reason says that constraints were not met.
+const maxReasons = 10
+
 // shapeRefusals counts, once a shape and round, what stood against it in how
 // many offers.
 func (r *Round) shapeRefusals(t *Task) []jobs.Refusal {
@@ -167,6 +170,9 @@ func (r *Round) shapeRefusals(t *Task) []jobs.Refusal {
 	counts := map[string]int{}
 	var order []string
 	say := func(text string) {
+		if counts[text] == 0 && len(order) >= maxReasons {
+			text = "constraints, in other ways"
+		}
 		if counts[text] == 0 {
 			order = append(order, text)
 		}
@@ -175,8 +181,8 @@ func (r *Round) shapeRefusals(t *Task) []jobs.Refusal {
 	var nearest []string // the smallest shortage
 	short := 0
 	for i := range r.offers {
-		if c, ok := firstViolated(t, &r.offers[i]); ok {
-			say(c)
+		if text, ok := t.Constraints.violated(&r.offers[i], t.Placed); ok {
+			say(text)
 			continue
 		}
 		if lack := r.need(t, i).Short(r.free[i]); len(lack) > 0 {
@@ -195,17 +201,4 @@ func (r *Round) shapeRefusals(t *Task) []jobs.Refusal {
 	}
 	r.why[key] = why
 	return why
-}
-
-func firstViolated(t *Task, o *jobs.Offer) (string, bool) {
-	for _, c := range t.Constraints {
-		if !c.Allows(o) {
-			v, ok := o.Attribute(c.Field)
-			if !ok {
-				v = "nothing"
-			}
-			return fmt.Sprintf("constraint %s (the agent has %s)", c, v), true
-		}
-	}
-	return "", false
 }
