@@ -27,8 +27,8 @@ type Scheduler interface {
 	KillRuns(ctx context.Context, name jobs.Name, reason string) (int, error)
 	// MarkRun declares by hand how a run ended; a success fires its children.
 	MarkRun(ctx context.Context, id jobs.RunID, success bool) (jobs.Run, error)
-	// Rerun does a final run again, as the job is now.
-	Rerun(ctx context.Context, id jobs.RunID) (jobs.Run, error)
+	// Rerun does a final run again, as the job is now, or its failed splits only.
+	Rerun(ctx context.Context, id jobs.RunID, failed bool) (jobs.Run, error)
 	// Resolve says how a run's attempts went whose outcome is unknown.
 	Resolve(ctx context.Context, id jobs.RunID, as jobs.Resolution) (jobs.Run, error)
 	// Backfill runs the instants of an interval, and says how many there are.

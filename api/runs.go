@@ -74,10 +74,11 @@ func (s *Server) runOperations(api huma.API) {
 }
 
 func (s *Server) againOperations(api huma.API) {
-	rerun := operation(http.MethodPost, "/v1/runs/{id}/rerun", "rerun", "Do a final run again, as the job is now.")
+	rerun := operation(http.MethodPost, "/v1/runs/{id}/rerun", "rerun", "Do a final run again, as the job is now, or its failed splits only.")
 	rerun.DefaultStatus = http.StatusCreated
-	huma.Register(api, rerun, answer(func(ctx context.Context, in *RunPath) (*body[jobs.Run], error) {
-		return bodyOf(s.Scheduler.Rerun(ctx, jobs.RunID(in.ID)))
+	huma.Register(api, rerun, answer(func(ctx context.Context, in *runRerun) (*body[jobs.Run], error) {
+		failed := in.Body != nil && in.Body.Failed
+		return bodyOf(s.Scheduler.Rerun(ctx, jobs.RunID(in.ID), failed))
 	}))
 	register(api, http.MethodPost, "/v1/runs/{id}/resolve", "resolveRun", "Say how attempts went whose outcome is unknown.",
 		func(ctx context.Context, in *runResolve) (*body[jobs.Run], error) {
@@ -96,6 +97,12 @@ func (s *Server) againOperations(api huma.API) {
 			list, err := s.Scheduler.Next(ctx, jobs.Name(in.Name), in.N)
 			return bodyOf(rest.Instants{Instants: append([]time.Time{}, list...)}, err)
 		})
+}
+
+// runRerun says what of a run is done again.
+type runRerun struct {
+	RunPath
+	Body *rest.RerunBody
 }
 
 // runResolve says how a run's unknown attempts went.

@@ -61,6 +61,7 @@ type Traits struct {
 type Assignment struct {
 	Task     TaskID          `json:"task"`
 	Run      RunID           `json:"run"`
+	Origin   RunID           `json:"origin,omitempty"` // see PlannedBy
 	Job      Name            `json:"job"`
 	Kind     string          `json:"kind"`
 	Owner    string          `json:"owner,omitempty"`
@@ -107,6 +108,16 @@ func (a Assignment) ReadShared(into any) error {
 		return Permanent(fmt.Errorf("read the plan: %w", err))
 	}
 	return nil
+}
+
+// PlannedBy is the run whose plan the attempt works on: itself, or an earlier
+// one whose failed splits it does again. What splits leave for one another
+// (partial counts, marks) is to be named after it.
+func (a Assignment) PlannedBy() RunID {
+	if a.Origin != "" {
+		return a.Origin
+	}
+	return a.Run
 }
 
 // Runtime is what the executor gives to a kind's work.

@@ -82,13 +82,32 @@ type Run struct {
 	// Version stamps the run's writes: microseconds, strictly increasing per
 	// target, given by the leader when planning starts.
 	Version int64 `json:"version,omitempty"`
+	// Rerun is set where the run does the failed splits of an earlier one.
+	Rerun *Rerun `json:"rerun,omitempty"`
 	// Results are small key-values of its tasks, kept with the run.
 	Results map[string]string `json:"results,omitempty"`
 
 	// Pinned is the job as the run sees it; dropped when the run ends well.
+	// So is its plan: another run may take them over.
 	Pinned *Job `json:"pinned,omitempty"`
 	// Attempts is the record of what ran, once the run is final.
 	Attempts []Task `json:"attempts,omitempty"`
+}
+
+// Rerun is what a run takes over of the one whose failed splits it does
+// again: its plan, its version, and the splits that succeeded.
+type Rerun struct {
+	Of RunID `json:"of"`
+	// Origin is the run that was planned: what splits leave for later stages
+	// is named after it, however often its failed splits are run again.
+	Origin RunID `json:"origin"`
+	Stage  int   `json:"stage"` // in which the earlier run ended
+	Kept   int   `json:"kept"`  // splits of the stage that had succeeded
+	// By split of the stage: the attempt that succeeded, or 0, and how many
+	// there were. Former are the attempts of the stage before.
+	Succeeded []int `json:"succeeded,omitempty"`
+	Attempts  []int `json:"attempts,omitempty"`
+	Former    []int `json:"former,omitempty"`
 }
 
 // Split is one parallel unit of a run's input.

@@ -115,28 +115,6 @@ func (c *Core) findRun(op string, id jobs.RunID) (*run, error) {
 	return x, nil
 }
 
-// rerun does a final run again: the same instant and interval, a higher
-// generation, and the job as it is now.
-func (c *Core) rerun(id jobs.RunID) (jobs.Run, error) {
-	x, err := c.findRun("rerun", id)
-	if err != nil {
-		return jobs.Run{}, err
-	}
-	if !x.rec.State.Final() || x.traits.Service {
-		return jobs.Run{}, &jobs.Error{
-			Code: jobs.Conflict, Op: "rerun", Subject: "run " + string(id), Message: "it is " + string(x.rec.State), Hint: "kill it first, or wait for its end",
-		}
-	}
-	again := jobs.Run{
-		Key: x.rec.Key, Generation: x.rec.Generation + 1, Trigger: jobs.ByHand, Nominal: x.rec.Nominal, Interval: x.rec.Interval,
-		Arguments: x.rec.Arguments, Parents: x.rec.Parents, FireChildren: x.rec.FireChildren,
-	}
-	for c.runs[jobs.NewRunID(x.job.name, x.job.state.Incarnation, again.Key, again.Generation)] != nil {
-		again.Generation++
-	}
-	return c.createRun(x.job, again).view(), nil
-}
-
 // resolve settles by hand how a run's unknown attempts went.
 func (c *Core) resolve(id jobs.RunID, as jobs.Resolution) (jobs.Run, error) {
 	x, err := c.findRun("resolve", id)

@@ -14,13 +14,14 @@ import (
 	"tidemill/jobs/schedule"
 )
 
-// stubKind is work that only the tests do; its spec may say "idempotent" and "three".
+// stubKind is work that only the tests do; its spec holds "idempotent",
+// "planned" and "three" (splits), or nothing.
 type stubKind struct{}
 
 func (stubKind) Name() string    { return "stub" }
 func (stubKind) Summary() string { return "does nothing" }
 func (stubKind) Check(raw json.RawMessage) (jobs.Traits, error) {
-	t := jobs.Traits{Idempotent: strings.Contains(string(raw), "idempotent"), Splits: []jobs.Split{{Stage: 1}}}
+	t := jobs.Traits{Idempotent: strings.Contains(string(raw), "idempotent"), Planned: strings.Contains(string(raw), "planned"), Splits: []jobs.Split{{Stage: 1}}}
 	if strings.Contains(string(raw), "three") {
 		t.Splits = []jobs.Split{{Stage: 1}, {Stage: 1}, {Stage: 1}}
 	}
@@ -42,6 +43,7 @@ type script struct {
 	calls  []Call // of the last step
 	reads  []Read
 	offers int
+	data   map[jobs.TaskID]jobs.Assignment // of what was launched
 }
 
 // newScript makes a core that leads, is subscribed with a settled master, and
@@ -52,7 +54,7 @@ func newScript(t *testing.T, list ...jobs.Job) *script {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &script{t: t, cfg: DefaultConfig(), kinds: kinds, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), store: map[string][]byte{}}
+	s := &script{t: t, cfg: DefaultConfig(), kinds: kinds, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), store: map[string][]byte{}, data: map[jobs.TaskID]jobs.Assignment{}}
 	s.cfg.History = 3
 	s.core = New(s.cfg, kinds)
 	s.lead()
@@ -120,6 +122,11 @@ func (s *script) offer(agent string) []jobs.TaskID {
 		if a, ok := call.(Accept); ok {
 			for _, l := range a.Launches {
 				out = append(out, l.Task)
+				var a jobs.Assignment
+				if err := json.Unmarshal(l.Data, &a); err != nil {
+					s.t.Fatal(err)
+				}
+				s.data[l.Task] = a
 			}
 			s.step(CallAnswered{Call: a})
 		}

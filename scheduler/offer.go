@@ -199,6 +199,9 @@ func (c *Core) assignment(t *task, s *split) jobs.Assignment {
 	if x.plan != nil {
 		a.Shared = x.plan.Shared
 	}
+	if x.rec.Rerun != nil {
+		a.Origin = x.rec.Rerun.Origin
+	}
 	if limit := job.MaxRunTime; limit > 0 && !x.traits.Service {
 		a.MaxRun = limit
 	}

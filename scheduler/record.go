@@ -275,6 +275,7 @@ func (c *Core) loadRuns(records, plans []Record, held map[jobs.Name]string) {
 		x.job = j
 		c.runs[id] = x
 		if x.rec.State.Final() {
+			x.plan, _ = storedPlan(x, chunks) // for its failed splits, if somebody asks
 			j.recent = append(j.recent, x)
 			continue
 		}
@@ -289,6 +290,26 @@ func (c *Core) loadRuns(records, plans []Record, held map[jobs.Name]string) {
 	}
 }
 
+// storedPlan puts a run's plan together again; nil where it has none.
+func storedPlan(x *run, chunks map[string][]byte) (*jobs.Plan, error) {
+	if x.rec.PlanChunks == 0 {
+		return nil, nil
+	}
+	var doc []byte
+	for i := range x.rec.PlanChunks {
+		chunk, ok := chunks[planKey(x.rec.ID, i)]
+		if !ok {
+			return nil, fmt.Errorf("chunk %d of its plan is not there", i)
+		}
+		doc = append(doc, chunk...)
+	}
+	plan := &jobs.Plan{}
+	if err := json.Unmarshal(doc, plan); err != nil {
+		return nil, fmt.Errorf("its plan cannot be read: %w", err)
+	}
+	return plan, nil
+}
+
 // restoreRun rebuilds what a live run's record implies.
 func (c *Core) restoreRun(x *run, chunks map[string][]byte) error {
 	if x.rec.Pinned == nil {
@@ -299,19 +320,8 @@ func (c *Core) restoreRun(x *run, chunks map[string][]byte) error {
 		return err
 	}
 	x.traits = traits
-	if x.rec.PlanChunks > 0 {
-		var doc []byte
-		for i := range x.rec.PlanChunks {
-			chunk, ok := chunks[planKey(x.rec.ID, i)]
-			if !ok {
-				return fmt.Errorf("chunk %d of its plan is not there", i)
-			}
-			doc = append(doc, chunk...)
-		}
-		x.plan = &jobs.Plan{}
-		if err := json.Unmarshal(doc, x.plan); err != nil {
-			return fmt.Errorf("its plan cannot be read: %w", err)
-		}
+	if x.plan, err = storedPlan(x, chunks); err != nil {
+		return err
 	}
 	if x.rec.State == jobs.RunPlanning || x.rec.State == jobs.RunRunning {
 		c.openStage(x)

@@ -42,9 +42,12 @@ type (
 		ID      jobs.RunID
 		Success bool
 	}
-	// RerunRun makes a final run's work be done again, as the job is now; the
-	// answer is a jobs.Run.
-	RerunRun struct{ ID jobs.RunID }
+	// RerunRun makes a final run's work be done again, as the job is now, or
+	// that of its failed splits only; the answer is a jobs.Run.
+	RerunRun struct {
+		ID     jobs.RunID
+		Failed bool
+	}
 	// ResolveRun says how the attempts went whose outcome is unknown.
 	ResolveRun struct {
 		ID jobs.RunID
@@ -73,7 +76,7 @@ func (c *Core) onRequest(r Request) {
 	case MarkRun:
 		value, err = c.markRun(do.ID, do.Success)
 	case RerunRun:
-		value, err = c.rerun(do.ID)
+		value, err = c.rerun(do.ID, do.Failed)
 	case ResolveRun:
 		value, err = c.resolve(do.ID, do.As)
 	case BackfillJob:
@@ -276,8 +279,7 @@ func (c *Core) deleteJob(name jobs.Name, mode jobs.DeleteMode) error {
 		c.cancel(x, jobs.RunCancelled, "the job was deleted")
 	}
 	for _, x := range j.recent {
-		delete(c.runs, x.rec.ID)
-		c.discard(x.key())
+		c.forgetRun(x)
 	}
 	j.recent, j.state.Edges, j.state.Backlog, j.state.Skipped = nil, nil, nil, nil
 	c.touch(stateChange{j})

@@ -47,6 +47,9 @@ func (c *Core) createRun(j *job, r jobs.Run) *run {
 	pinned := j.rec.Job
 	r.Pinned = &pinned
 	x := &run{rec: r, job: j, traits: j.traits, tasks: map[jobs.TaskID]*task{}}
+	if r.Rerun != nil {
+		x.plan = c.runs[r.Rerun.Of].plan
+	}
 	c.runs[r.ID] = x
 	busy := len(j.live)
 	j.live = append(j.live, x)
@@ -141,17 +144,24 @@ func (x *run) deadline() (time.Time, bool) {
 
 // start begins the run's first stage.
 func (c *Core) start(x *run) {
-	x.rec.Version = c.nextVersion(x.traits.Targets)
-	if x.traits.Planned {
+	switch {
+	case x.rec.Rerun != nil: // under the version it took over
+		x.rec.State, x.rec.Stage, x.former = jobs.RunRunning, x.rec.Rerun.Stage, x.rec.Rerun.Former
+	case x.traits.Planned:
 		x.rec.State, x.rec.Stage = jobs.RunPlanning, 0
-	} else {
+		x.rec.Version = c.nextVersion(x.traits.Targets)
+	default:
 		x.rec.State, x.rec.Stage = jobs.RunRunning, 1
+		x.rec.Version = c.nextVersion(x.traits.Targets)
 	}
 	c.touch(x)
 	c.noticeRun(x)
 	c.openStage(x)
 	for _, s := range x.splits {
 		c.enqueue(s)
+	}
+	if x.rec.Rerun != nil {
+		c.progress(x) // of the splits it took over none may be left to do
 	}
 }
 
@@ -169,15 +179,30 @@ func (c *Core) nextVersion(targets []string) int64 {
 	return v
 }
 
-// openStage lays out the splits of the run's present stage.
+// openStage lays out the splits of the run's present stage; those that
+// succeeded in the run whose failed ones it does again are done.
 func (c *Core) openStage(x *run) {
+	list := x.splitsOf(x.rec.Stage)
+	x.splits, x.done = make([]*split, len(list)), 0
+	for i, def := range list {
+		def.Number, def.Stage = i, x.rec.Stage
+		s := &split{run: x, def: def}
+		x.splits[i] = s
+		if r := x.rec.Rerun; r != nil && r.Stage == x.rec.Stage && i < len(r.Attempts) {
+			s.takeOver(r.Attempts[i], r.Succeeded[i])
+		}
+	}
+}
+
+// splitsOf is what a stage consists of.
+func (x *run) splitsOf(stage int) []jobs.Split {
 	var list []jobs.Split
 	switch {
-	case x.rec.Stage == 0:
+	case stage == 0:
 		list = []jobs.Split{{}}
 	case x.plan != nil:
 		for _, s := range x.plan.Splits {
-			if s.Stage == x.rec.Stage {
+			if s.Stage == stage {
 				list = append(list, s)
 			}
 		}
@@ -186,11 +211,7 @@ func (c *Core) openStage(x *run) {
 	default:
 		list = []jobs.Split{{Stage: 1}}
 	}
-	x.splits, x.done = make([]*split, len(list)), 0
-	for i, s := range list {
-		s.Number, s.Stage = i, x.rec.Stage
-		x.splits[i] = &split{run: x, def: s}
-	}
+	return list
 }
 
 // nextStage is the plan's stage after the present one; 0 if it was the last.
@@ -246,26 +267,12 @@ func (c *Core) advanceStage(x *run) {
 // restoreFormer finds the frozen attempts of the stage before again: final
 // states never change.
 func (x *run) restoreFormer() {
-	before := 0
-	for _, t := range x.tasks {
-		if t.rec.Stage < x.rec.Stage && t.rec.Stage > before {
-			before = t.rec.Stage
-		}
-	}
-	if before == 0 {
+	if r := x.rec.Rerun; r != nil && r.Stage == x.rec.Stage {
+		x.former = r.Former
 		return
 	}
-	attempts := map[int]int{}
-	for _, t := range x.orderedTasks() {
-		if _, ok := attempts[t.rec.Split]; !ok && t.rec.Stage == before && t.rec.State == jobs.AttemptSucceeded {
-			attempts[t.rec.Split] = t.rec.Attempt
-		}
-	}
-	x.former = make([]int, len(attempts))
-	for split, attempt := range attempts {
-		if split < len(x.former) {
-			x.former[split] = attempt
-		}
+	if before := x.stageBefore(x.rec.Stage); before > 0 {
+		x.former, _ = x.outcomes(before)
 	}
 }
 
@@ -287,14 +294,8 @@ func (c *Core) sealPlan(x *run, doc []byte) error {
 			return fmt.Errorf("split %d of the plan is of stage %d; stages start at 1", i, s.Stage)
 		}
 	}
-	n := 0
-	for chunk := range slices.Chunk(doc, planChunk) {
-		c.touch(raw{name: planKey(x.rec.ID, n), value: chunk})
-		c.seal()
-		n++
-	}
 	x.plan = plan
-	x.rec.PlanChunks, x.rec.State, x.rec.Stage = n, jobs.RunRunning, 0
+	x.rec.PlanChunks, x.rec.State, x.rec.Stage = c.storePlan(x.rec.ID, doc), jobs.RunRunning, 0
 	x.splits, x.done = nil, 0
 	c.noticeRun(x)
 	if next := x.nextStage(); next == 0 {
@@ -304,6 +305,17 @@ func (c *Core) sealPlan(x *run, doc []byte) error {
 	}
 	c.advanceStage(x)
 	return nil
+}
+
+// storePlan writes a plan under a run's key, and says in how many chunks.
+func (c *Core) storePlan(id jobs.RunID, doc []byte) int {
+	n := 0
+	for chunk := range slices.Chunk(doc, planChunk) {
+		c.touch(raw{name: planKey(id, n), value: chunk})
+		c.seal()
+		n++
+	}
+	return n
 }
 
 // planAgain throws a planning away that left no plan, and makes another under
@@ -422,19 +434,37 @@ func (x *run) recorded(t jobs.Task) jobs.Task {
 }
 
 // forgetWork deletes what a final run no longer needs: its tasks, now in its
-// record, and its plan.
+// record, and its plan, unless its failed splits may be run again.
 func (c *Core) forgetWork(x *run, attempts []*task) {
 	for _, t := range attempts {
 		delete(c.tasks, t.rec.ID)
 		c.discard(t.key())
 	}
-	for i := range x.rec.PlanChunks {
-		c.discard(planKey(x.rec.ID, i))
-	}
 	for _, s := range x.splits {
 		c.unqueue(s)
 	}
-	x.tasks, x.splits, x.plan, x.former = nil, nil, nil, nil
+	x.tasks, x.splits, x.former = nil, nil, nil
+	if x.rec.State == jobs.RunSucceeded {
+		c.forgetPlan(x)
+	}
+}
+
+// forgetPlan deletes a run's plan, where it has one.
+func (c *Core) forgetPlan(x *run) {
+	if x.plan == nil {
+		return
+	}
+	for i := range x.rec.PlanChunks {
+		c.discard(planKey(x.rec.ID, i))
+	}
+	x.plan = nil
+}
+
+// forgetRun deletes a final run.
+func (c *Core) forgetRun(x *run) {
+	delete(c.runs, x.rec.ID)
+	c.discard(x.key())
+	c.forgetPlan(x)
 }
 
 func (c *Core) count(j *job, state jobs.RunState) {
@@ -478,8 +508,7 @@ func (c *Core) trim(j *job) {
 			return false
 		}
 		excess--
-		delete(c.runs, x.rec.ID)
-		c.discard(x.key())
+		c.forgetRun(x)
 		return true
 	})
 }

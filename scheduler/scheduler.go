@@ -166,9 +166,9 @@ func (s *Scheduler) MarkRun(ctx context.Context, id jobs.RunID, success bool) (j
 	return request[jobs.Run](ctx, s, MarkRun{ID: id, Success: success})
 }
 
-// Rerun does a final run again, as the job is now.
-func (s *Scheduler) Rerun(ctx context.Context, id jobs.RunID) (jobs.Run, error) {
-	return request[jobs.Run](ctx, s, RerunRun{ID: id})
+// Rerun does a final run again, as the job is now, or its failed splits only.
+func (s *Scheduler) Rerun(ctx context.Context, id jobs.RunID, failed bool) (jobs.Run, error) {
+	return request[jobs.Run](ctx, s, RerunRun{ID: id, Failed: failed})
 }
 
 // Resolve says how a run's attempts went whose outcome is unknown.

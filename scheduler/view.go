@@ -15,6 +15,9 @@ func (x *run) view() jobs.Run {
 	r := x.rec
 	r.Pinned = nil
 	r.Attempts = nil
+	if r.Rerun != nil {
+		r.Rerun = &jobs.Rerun{Of: r.Rerun.Of, Origin: r.Rerun.Origin, Stage: r.Rerun.Stage, Kept: r.Rerun.Kept}
+	}
 	return r
 }
 
@@ -230,6 +233,13 @@ func (c *Core) runSummary(x *run) jobs.RunView {
 	}
 	if x.rec.State.Final() {
 		done := map[[2]int]bool{}
+		if r := x.rec.Rerun; r != nil {
+			for i, attempt := range r.Succeeded {
+				if attempt > 0 {
+					done[[2]int{r.Stage, i}] = true
+				}
+			}
+		}
 		for _, t := range x.rec.Attempts {
 			at := [2]int{t.Stage, t.Split}
 			done[at] = done[at] || t.State == jobs.AttemptSucceeded

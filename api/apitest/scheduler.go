@@ -324,13 +324,18 @@ func (s *Scheduler) MarkRun(_ context.Context, id jobs.RunID, success bool) (job
 	return jobs.Run{}, &jobs.Error{Code: jobs.NotFound, Op: "mark", Subject: "run " + string(id), Message: "no run has that id"}
 }
 
-// Rerun starts the run's job again.
-func (s *Scheduler) Rerun(ctx context.Context, id jobs.RunID) (jobs.Run, error) {
+// Rerun starts the run's job again; where only failed splits are asked for,
+// one split was none of them.
+func (s *Scheduler) Rerun(ctx context.Context, id jobs.RunID, failed bool) (jobs.Run, error) {
 	view, err := s.RunView(ctx, id)
 	if err != nil {
 		return jobs.Run{}, err
 	}
-	return s.StartRun(ctx, jobs.RunRequest{Job: view.Job, RequestID: string(id) + " again"})
+	again, err := s.StartRun(ctx, jobs.RunRequest{Job: view.Job, RequestID: string(id) + " again"})
+	if failed && err == nil {
+		again.Rerun = &jobs.Rerun{Of: id, Origin: id, Stage: 1, Kept: 1}
+	}
+	return again, err
 }
 
 // Resolve ends a run as it is told.

@@ -11,10 +11,12 @@ import (
 
 // runRerun does runs again.
 type runRerun struct {
-	ID []string `arg:"" help:"The runs' ids."`
+	ID     []string `arg:"" help:"The runs' ids."`
+	Failed bool     `help:"Only the splits that did not succeed: the plan, the version and the results of the others are taken over."`
 }
 
-// Run starts each run's work in a new run, of a higher generation.
+// Run starts each run's work, or what of it failed, in a new run of a higher
+// generation.
 func (c *runRerun) Run(ctx context.Context, g *globals, out console) error {
 	api, err := g.client()
 	if err != nil {
@@ -23,18 +25,26 @@ func (c *runRerun) Run(ctx context.Context, g *globals, out console) error {
 	defer api.Close()
 	var list []jobs.Run
 	for _, id := range c.ID {
-		again, err := api.Rerun(ctx, jobs.RunID(id))
+		again, err := api.Rerun(ctx, jobs.RunID(id), c.Failed)
 		if err != nil {
 			return err
 		}
 		list = append(list, again)
 	}
 	return g.print(out, list, func(w io.Writer) {
-		row(w, "RUN", "STATE")
+		row(w, "RUN", "STATE", "KEEPS")
 		for _, r := range list {
-			row(w, r.ID, r.State)
+			row(w, r.ID, r.State, keeps(r.Rerun))
 		}
 	})
+}
+
+// keeps says what a run took over of an earlier one.
+func keeps(r *jobs.Rerun) string {
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d %s of stage %d, from %s", r.Kept, plural(r.Kept, "split"), r.Stage, r.Of)
 }
 
 // runResolve settles what nobody could know.

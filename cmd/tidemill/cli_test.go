@@ -231,6 +231,11 @@ func TestRuns(t *testing.T) {
 	s.run(t, "run", "kill", string(id), "--reason", "enough").want(t, exitOK, "", "is being killed")
 	s.run(t, "run", "show", string(id)).want(t, exitOK, "killed by hand: enough", "")
 	s.run(t, "run", "kill", string(id)).want(t, exitFailed, "", "it has ended already")
+	s.PutJob(jobs.JobView{Job: jobs.Job{Name: "first", Kind: "noop"}})
+	if whole := s.run(t, "run", "rerun", string(id)); strings.Contains(whole.out, "1 split") {
+		t.Errorf("a whole rerun keeps splits:\n%s", whole.out)
+	}
+	s.run(t, "run", "rerun", "--failed", string(id)).want(t, exitOK, "1 split of stage 1, from "+string(id), "")
 }
 
 func TestTaskWord(t *testing.T) {

@@ -77,6 +77,10 @@ func (c *runShow) Run(ctx context.Context, g *globals, out console) error {
 
 func describeRun(w io.Writer, v jobs.RunView) {
 	runRows(w, []jobs.RunView{v})
+	if v.Rerun != nil {
+		fmt.Fprintln(w)
+		row(w, "KEEPS", keeps(v.Rerun))
+	}
 	if len(v.Tasks) > 0 {
 		fmt.Fprintln(w)
 		row(w, "TASK", "STATE", "HOST", "LOCALITY", "TOOK", "PLACEMENT", "SAID")

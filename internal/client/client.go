@@ -147,9 +147,9 @@ func (c *Client) KillRun(ctx context.Context, id jobs.RunID, reason string) erro
 	return c.call(ctx, http.MethodPost, c.at("v1", "runs", string(id), "kill"), rest.KillBody{Reason: reason}, nil)
 }
 
-// Rerun does a final run again, as the job is now.
-func (c *Client) Rerun(ctx context.Context, id jobs.RunID) (run jobs.Run, err error) {
-	err = c.call(ctx, http.MethodPost, c.at("v1", "runs", string(id), "rerun"), nil, &run)
+// Rerun does a final run again, as the job is now, or its failed splits only.
+func (c *Client) Rerun(ctx context.Context, id jobs.RunID, failed bool) (run jobs.Run, err error) {
+	err = c.call(ctx, http.MethodPost, c.at("v1", "runs", string(id), "rerun"), rest.RerunBody{Failed: failed}, &run)
 	return run, err
 }
 

@@ -88,6 +88,11 @@ type MarkBody struct {
 	Success bool `json:"success"`
 }
 
+// RerunBody says what of a run is done again.
+type RerunBody struct {
+	Failed bool `json:"failed,omitempty" doc:"Only the splits that did not succeed, under the run's plan and version."`
+}
+
 // ResolveBody says how unknown attempts went.
 type ResolveBody struct {
 	As jobs.Resolution `json:"as" enum:"success,failure,retry"`

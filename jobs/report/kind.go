@@ -136,7 +136,7 @@ func open(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (*work, error
 }
 
 func (w *work) taken() dirty.Taken {
-	return dirty.Taken{Run: w.assignment.Run, Version: w.assignment.Version, Attempt: w.shared.Marks}
+	return dirty.Taken{Run: w.assignment.PlannedBy(), Version: w.assignment.Version, Attempt: w.shared.Marks}
 }
 
 // total is one campaign's row of the report.

@@ -108,7 +108,7 @@ func (w *work) keep(ctx context.Context, t tally) error {
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?`)
 	for k, c := range t {
 		shard := dirty.Shard(k.Campaign)
-		rows.Add(shard, string(a.Run), a.Version, a.Split.Number, a.Attempt, shard, gocql.UUID(k.Campaign), k.Day.Time(), c.views, c.clicks, a.Version)
+		rows.Add(shard, string(a.PlannedBy()), a.Version, a.Split.Number, a.Attempt, shard, gocql.UUID(k.Campaign), k.Day.Time(), c.views, c.clicks, a.Version)
 	}
 	if err := rows.Write(ctx, w.session, gocql.LocalQuorum, 0); err != nil {
 		return fmt.Errorf("keep %d partial counts: %w", len(t), err)

@@ -116,5 +116,5 @@ func open(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (*work, error
 
 // taken are the marks that the run's plan took.
 func (w *work) taken() dirty.Taken {
-	return dirty.Taken{Run: w.assignment.Run, Version: w.assignment.Version, Attempt: w.shared.Marks}
+	return dirty.Taken{Run: w.assignment.PlannedBy(), Version: w.assignment.Version, Attempt: w.shared.Marks}
 }

@@ -94,7 +94,7 @@ func (w *work) sum(ctx context.Context, shard int) (tally, error) {
 		part := tally{}
 		iter := w.session.Query(`SELECT id, day, views, clicks FROM rollup_partials
 			WHERE run = ? AND version = ? AND split = ? AND attempt = ? AND bucket = ?`,
-			string(w.assignment.Run), w.assignment.Version, split, attempt, shard).WithContext(ctx).Iter()
+			string(w.assignment.PlannedBy()), w.assignment.Version, split, attempt, shard).WithContext(ctx).Iter()
 		var id gocql.UUID
 		var day time.Time
 		var c counts
@@ -164,7 +164,7 @@ func (w *work) drop(ctx context.Context, shard int) error {
 	return w.eachPartial(ctx, func(ctx context.Context, split, attempt int) error {
 		err := w.session.Query(`DELETE FROM rollup_partials USING TIMESTAMP ?
 			WHERE run = ? AND version = ? AND split = ? AND attempt = ? AND bucket = ?`,
-			w.assignment.Version, string(w.assignment.Run), w.assignment.Version, split, attempt, shard).WithContext(ctx).Exec()
+			w.assignment.Version, string(w.assignment.PlannedBy()), w.assignment.Version, split, attempt, shard).WithContext(ctx).Exec()
 		if err != nil {
 			return fmt.Errorf("drop the counts of split %d: %w", split, err)
 		}
