@@ -60,6 +60,8 @@ var recordings = []recording{
 	{name: "23_agent_lost_plain", scale: 5},
 	{name: "24_agent_stop", scale: 5},
 	{name: "26b_launch_group_custom", scale: 4},
+	{name: "27_reserve_volume_ops", scale: 4},
+	{name: "28_offer_rescind_by_operator", scale: 4},
 	{name: "30_http_connection", scale: 4, skip: []string{ // recorded as raw bytes
 		"subscribe Accept */*", "subscribe without Accept", "subscribe Accept protobuf (binary events)",
 		"subscribe Accept json;q=0.1, protobuf", "subscribe Accept-Encoding gzip", "subscribe Connection close"}},
@@ -80,8 +82,6 @@ var notReplayed = map[string]string{
 	"10_state_endpoints":           "the local endpoints show a part of what Mesos's show",
 	"25_second_master_redirect_zk": "needs ZooKeeper and masters that die: TestElection",
 	"26_launch_group":              "the local Mesos has no default executor",
-	"27_reserve_volume_ops":        "the local Mesos has no reservations and volumes",
-	"28_offer_rescind_by_operator": "the local Mesos has no reservations, maintenance and draining",
 	"37_master_failover_quorum2":   "needs ZooKeeper and masters that die: TestElection",
 	"38_no_leader":                 "TestNoLeader replays its first part",
 }

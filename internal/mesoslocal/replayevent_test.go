@@ -36,6 +36,13 @@ func parseEvent(frame []byte) (event, error) {
 		e.Task, e.UUID = at(status, "task_id", "value"), at(status, "uuid")
 		e.Key += " " + e.Task
 		e.Text = statusText(status)
+	case "UPDATE_OPERATION_STATUS":
+		status, _ := body["status"].(map[string]any)
+		e.Key += " " + at(status, "operation_id", "value")
+		if status["uuid"] != nil {
+			status["uuid"] = "present"
+		}
+		e.Text = normalise(jsonText(body))
 	case "ACKNOWLEDGED":
 		e.Task = at(body, "task_id", "value")
 		e.Key += " " + e.Task
@@ -134,6 +141,7 @@ type translation struct {
 	agent map[string][]string // live ones
 
 	recordedOffers map[string]offerShape
+	rescinded      map[string]bool // recorded offers
 	liveOffers     []liveOffer
 	recordedUUIDs  map[string][]string // by task: distinct, in order
 	liveUUIDs      map[string][]string
@@ -155,13 +163,14 @@ func (s offerShape) covers(other offerShape) bool {
 type liveOffer struct {
 	id    string
 	shape offerShape
-	used  bool
+	used  bool // it is the counterpart of a recorded one, or was declined
+	gone  bool // it was rescinded
 }
 
 func newTranslation() *translation {
 	return &translation{
 		exact: map[string]string{}, hosts: map[string]string{}, known: map[string][]string{}, agent: map[string][]string{},
-		recordedOffers: map[string]offerShape{}, recordedUUIDs: map[string][]string{}, liveUUIDs: map[string][]string{},
+		recordedOffers: map[string]offerShape{}, rescinded: map[string]bool{}, recordedUUIDs: map[string][]string{}, liveUUIDs: map[string][]string{},
 		subscribed: map[string]map[string]any{}, containers: map[string]string{}, liveContainers: map[string]string{},
 	}
 }
@@ -175,6 +184,8 @@ func (x *translation) learnRecorded(conn string, e event) {
 			x.recordedOffers[id], x.hosts[agent] = shape, shape.host
 			x.known[shape.host] = addOnce(x.known[shape.host], agent)
 		})
+	case "RESCIND":
+		x.rescinded[rescindedOffer(e)] = true
 	case "UPDATE":
 		x.containers[containerOf(e)] = e.Task
 		if e.UUID != "" && !slices.Contains(x.recordedUUIDs[e.Task], e.UUID) {
@@ -193,10 +204,9 @@ func (x *translation) learnLive(conn string, e event) {
 			x.agent[shape.host] = addOnce(x.agent[shape.host], agent)
 		})
 	case "RESCIND":
-		body, _ := e.Tree["rescind"].(map[string]any)
 		for i := range x.liveOffers {
-			if x.liveOffers[i].id == at(body, "offer_id", "value") {
-				x.liveOffers[i].used = true
+			if x.liveOffers[i].id == rescindedOffer(e) {
+				x.liveOffers[i].gone = true
 			}
 		}
 	case "UPDATE":
@@ -205,6 +215,11 @@ func (x *translation) learnLive(conn string, e event) {
 			x.liveUUIDs[e.Task] = append(x.liveUUIDs[e.Task], e.UUID)
 		}
 	}
+}
+
+func rescindedOffer(e event) string {
+	body, _ := e.Tree["rescind"].(map[string]any)
+	return at(body, "offer_id", "value")
 }
 
 func addOnce(list []string, item string) []string {
@@ -270,7 +285,7 @@ func (x *translation) fragments(id string) (conn string, ids []string) {
 		return "", nil
 	}
 	for i := range x.liveOffers {
-		if o := &x.liveOffers[i]; !o.used && o.shape.conn == shape.conn && o.shape.host == shape.host {
+		if o := &x.liveOffers[i]; !o.used && !o.gone && o.shape.conn == shape.conn && o.shape.host == shape.host {
 			o.used = true
 			ids = append(ids, o.id)
 		}
@@ -296,7 +311,7 @@ func (x *translation) live(id string, relaxed bool) (string, bool) {
 	}
 	if shape, ok := x.recordedOffers[id]; ok {
 		for i := range x.liveOffers {
-			if o := &x.liveOffers[i]; !o.used && (o.shape == shape || relaxed && o.shape.covers(shape)) {
+			if o := &x.liveOffers[i]; !o.used && o.gone == x.rescinded[id] && (o.shape == shape || relaxed && o.shape.covers(shape)) {
 				o.used = true
 				x.exact[id] = o.id
 				return o.id, true

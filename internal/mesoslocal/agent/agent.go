@@ -111,6 +111,9 @@ type Agent struct {
 	pinged     time.Time
 	frameworks map[string]*framework
 	streams    map[streamKey]*updateStream
+	operations map[string]*operation // whose end the framework does not know yet, by its UUID
+	drain      *wire.Drain
+	retired    bool        // the master wants no more of this agent
 	completed  []*executor // newest last
 }
 
@@ -126,10 +129,10 @@ func Start(ctx context.Context, options Options) (*Agent, error) {
 	}
 	a := &Agent{
 		opts: opts, log: opts.Log.With().Str("mesos", "agent").Logger(), started: time.Now(),
-		frameworks: map[string]*framework{}, streams: map[streamKey]*updateStream{},
+		frameworks: map[string]*framework{}, streams: map[streamKey]*updateStream{}, operations: map[string]*operation{},
 		cache: &fetchCache{dir: filepath.Join(opts.WorkDir, "fetch")},
 	}
-	if a.total, err = resources.Parse(opts.Resources); err != nil {
+	if a.total, err = a.loadResources(); err != nil {
 		return nil, fmt.Errorf("start agent: %w", err)
 	}
 	if a.attributes, err = ParseAttributes(opts.Attributes); err != nil {
@@ -209,6 +212,9 @@ func (a *Agent) end() {
 	defer a.mu.Unlock()
 	for _, s := range a.streams {
 		s.stopTimer()
+	}
+	for _, op := range a.operations {
+		op.timer.Stop()
 	}
 	for _, f := range a.frameworks {
 		for _, e := range f.executors {

@@ -110,9 +110,9 @@ func (a *Agent) serveRead(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		wire.Text(w, http.StatusInternalServerError, err.Error())
 	case offset < 0 || data == nil:
-		writeJSON(w, r, object{"data": "", "offset": size})
+		wire.WriteJSON(w, r, wire.Object{"data": "", "offset": size})
 	default:
-		writeJSON(w, r, object{"data": string(data), "offset": offset})
+		wire.WriteJSON(w, r, wire.Object{"data": string(data), "offset": offset})
 	}
 }
 
@@ -221,18 +221,18 @@ func (a *Agent) serveBrowse(w http.ResponseWriter, r *http.Request) {
 	}
 	entries := []any{}
 	for _, info := range infos {
-		entries = append(entries, object{
+		entries = append(entries, wire.Object{
 			"path": info.Path, "size": *info.Size_, "nlink": *info.Nlink, "mode": modeText(info.GetMode()),
 			"mtime": float64(info.Mtime.Nanoseconds / 1e9), "uid": info.GetUID(), "gid": info.GetGID(),
 		})
 	}
-	writeJSON(w, r, entries)
+	wire.WriteJSON(w, r, entries)
 }
 
 // serveFilesDebug lists the virtual paths of the sandboxes.
 func (a *Agent) serveFilesDebug(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
-	paths := object{}
+	paths := wire.Object{}
 	add := func(e *executor) {
 		paths[e.sandbox] = e.sandbox
 		paths[path.Join("/frameworks", e.framework.id(), "executors", e.id(), "runs/latest")] = e.sandbox
@@ -246,7 +246,7 @@ func (a *Agent) serveFilesDebug(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	a.mu.Unlock()
-	writeJSON(w, r, paths)
+	wire.WriteJSON(w, r, paths)
 }
 
 func notFound(name string) *wire.Fault {

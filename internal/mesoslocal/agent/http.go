@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"net/http"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -26,7 +25,7 @@ func (a *Agent) routes() http.Handler {
 	handle("/state", a.whenRecovered(a.serveState))
 	handle("/containers", a.whenRecovered(a.serveContainers))
 	handle("/health", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-	handle("/version", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, r, object{"version": Version}) })
+	handle("/version", func(w http.ResponseWriter, r *http.Request) { wire.WriteJSON(w, r, wire.Object{"version": Version}) })
 	mux.HandleFunc("/files/read", a.serveRead) // the former /files/read.json is gone from Mesos
 	mux.HandleFunc("/files/browse", a.serveBrowse)
 	mux.HandleFunc("/files/download", a.serveDownload)
@@ -50,17 +49,6 @@ func (a *Agent) whenRecovered(handler http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-type object = map[string]any
-
-func writeJSON(w http.ResponseWriter, r *http.Request, value any) {
-	data, err := json.Marshal(value)
-	if err != nil {
-		wire.Text(w, http.StatusInternalServerError, err.Error())
-		return
-	}
-	wire.WriteJSON(w, r, data)
-}
-
 func (a *Agent) serveState(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	frameworks := []any{}
@@ -75,19 +63,19 @@ func (a *Agent) serveState(w http.ResponseWriter, r *http.Request) {
 				completed = append(completed, executorObject(e))
 			}
 		}
-		frameworks = append(frameworks, object{
+		frameworks = append(frameworks, wire.Object{
 			"id": f.id(), "name": f.info.Name, "user": f.info.User, "failover_timeout": f.info.GetFailoverTimeout(),
 			"checkpoint": f.checkpoints(), "executors": executors, "completed_executors": completed,
 		})
 	}
-	state := object{
+	state := wire.Object{
 		"version": Version, "id": a.id, "pid": "slave(1)@" + a.Addr(), "hostname": a.hostname(),
-		"start_time": wire.Unix(a.started), "resources": bundleObject(a.total), "attributes": attributesObject(a.attributes),
+		"start_time": wire.Unix(a.started), "resources": a.total.Object(), "attributes": resources.AttributesObject(a.attributes),
 		"frameworks": frameworks, "completed_frameworks": a.completedFrameworks(),
-		"flags": object{"work_dir": a.opts.WorkDir, "hostname": a.hostname()},
+		"flags": wire.Object{"work_dir": a.opts.WorkDir, "hostname": a.hostname()},
 	}
 	a.mu.Unlock()
-	writeJSON(w, r, state)
+	wire.WriteJSON(w, r, state)
 }
 
 // completedFrameworks lists those of which only ended executors are left.
@@ -102,7 +90,7 @@ func (a *Agent) completedFrameworks() []any {
 	}
 	list := []any{}
 	for id, executors := range byID {
-		list = append(list, object{
+		list = append(list, wire.Object{
 			"id": id, "name": infos[id].info.Name, "user": infos[id].info.User,
 			"executors": []any{}, "completed_executors": executors,
 		})
@@ -110,7 +98,7 @@ func (a *Agent) completedFrameworks() []any {
 	return list
 }
 
-func executorObject(e *executor) object {
+func executorObject(e *executor) wire.Object {
 	tasks, queued, done := []any{}, []any{}, []any{}
 	for _, t := range e.tasks {
 		if e.isQueued(t.id()) {
@@ -122,22 +110,22 @@ func executorObject(e *executor) object {
 	for _, t := range e.done {
 		done = append(done, taskObject(e, t))
 	}
-	return object{
+	return wire.Object{
 		"id": e.id(), "name": e.info.GetName(), "source": e.info.GetSource(), "container": e.container,
-		"directory": e.sandbox, "resources": bundleObject(resources.Of(e.info.Resources)),
+		"directory": e.sandbox, "resources": resources.Of(e.info.Resources).Object(),
 		"tasks": tasks, "queued_tasks": queued, "completed_tasks": done,
 	}
 }
 
-func taskObject(e *executor, t *task) object {
+func taskObject(e *executor, t *task) wire.Object {
 	statuses := []any{}
 	for _, s := range t.statuses {
-		statuses = append(statuses, object{"state": s.State.String(), "timestamp": s.GetTimestamp()})
+		statuses = append(statuses, wire.Object{"state": s.State.String(), "timestamp": s.GetTimestamp()})
 	}
-	return object{
+	return wire.Object{
 		"id": t.id(), "name": t.info.Name, "framework_id": e.framework.id(), "executor_id": e.id(),
 		"slave_id": t.info.AgentID.Value, "state": t.state.String(),
-		"resources": bundleObject(resources.Of(t.info.Resources)), "statuses": statuses,
+		"resources": resources.Of(t.info.Resources).Object(), "statuses": statuses,
 	}
 }
 
@@ -149,75 +137,26 @@ func (a *Agent) serveContainers(w http.ResponseWriter, r *http.Request) {
 			if e.pid == 0 || e.phase == terminated {
 				continue
 			}
-			list = append(list, object{
+			list = append(list, wire.Object{
 				"container_id": e.container, "executor_id": e.id(), "executor_name": e.info.GetName(),
-				"framework_id": f.id(), "source": e.info.GetSource(), "status": object{"executor_pid": e.pid},
+				"framework_id": f.id(), "source": e.info.GetSource(), "status": wire.Object{"executor_pid": e.pid},
 			})
 		}
 	}
 	a.mu.Unlock()
-	writeJSON(w, r, list)
-}
-
-func bundleObject(b resources.Bundle) object {
-	o := object{"cpus": 0.0, "mem": 0.0, "disk": 0.0, "gpus": 0.0}
-	for _, name := range b.Names() {
-		if ranges := b.Ranges(name); ranges != "" {
-			o[name] = ranges
-		} else {
-			o[name] = b.Scalar(name)
-		}
-	}
-	return o
-}
-
-func attributesObject(attributes []mesos.Attribute) object {
-	o := object{}
-	for _, attribute := range attributes {
-		switch {
-		case attribute.Scalar != nil:
-			o[attribute.Name] = attribute.Scalar.Value
-		case attribute.Ranges != nil:
-			o[attribute.Name] = resources.Of([]mesos.Resource{{Name: attribute.Name, Ranges: attribute.Ranges}}).Ranges(attribute.Name)
-		case attribute.Text != nil:
-			o[attribute.Name] = attribute.Text.Value
-		}
-	}
-	return o
+	wire.WriteJSON(w, r, list)
 }
 
 // serveOperator answers the calls of the operator API that are supported.
 func (a *Agent) serveOperator(w http.ResponseWriter, r *http.Request) {
-	if !wire.RequireMethod(w, r, http.MethodPost) {
-		return
-	}
 	call := &apiagent.Call{}
-	body, fault := wire.ReadCall(r, call, "mesos.agent.Call_Type")
-	switch {
-	case fault != nil:
-	case !body.Typed:
-		fault = wire.Faultf(http.StatusBadRequest, "Failed to validate agent::Call: Expecting 'type' to be present")
-	case body.Accept == "":
-		fault = wire.NotAcceptable()
-	}
-	var response *apiagent.Response
-	if fault == nil {
-		response, fault = a.operate(call)
-	}
-	if fault != nil {
-		fault.Write(w)
-		return
-	}
-	data, err := wire.Encode(response, body.Accept)
-	if err != nil {
-		wire.Text(w, http.StatusInternalServerError, err.Error())
-		return
-	}
-	w.Header().Set("Content-Type", body.Accept)
-	_, _ = w.Write(data) // a client that went away needs no answer
+	wire.ServeOperator(w, r, call, "agent", func() (wire.Reply, *wire.Fault) {
+		response, fault := a.answer(call)
+		return wire.Reply{Message: response}, fault
+	})
 }
 
-func (a *Agent) operate(call *apiagent.Call) (*apiagent.Response, *wire.Fault) {
+func (a *Agent) answer(call *apiagent.Call) (*apiagent.Response, *wire.Fault) {
 	switch call.Type {
 	case apiagent.Call_GET_HEALTH:
 		return &apiagent.Response{Type: apiagent.Response_GET_HEALTH, GetHealth: &apiagent.Response_GetHealth{Healthy: true}}, nil

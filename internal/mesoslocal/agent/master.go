@@ -21,7 +21,7 @@ var errNotLeading = errors.New("it does not lead")
 // run keeps the agent linked to the leading master until it ends.
 func (a *Agent) run() {
 	a.awaitReregistration()
-	for a.ctx.Err() == nil {
+	for a.ctx.Err() == nil && !a.isRetired() {
 		if err := a.serveMaster(); err != nil && a.ctx.Err() == nil {
 			a.log.Debug().Err(err).Msg("no link to the master")
 		}
@@ -208,6 +208,14 @@ func (a *Agent) obey(link *masterLink, message wire.ToAgent) {
 		}
 	case message.ShutdownFramework != nil:
 		a.shutdownFramework(message.ShutdownFramework.FrameworkID)
+	case message.Operation != nil:
+		a.operate(message.Operation)
+	case message.OperationKnown != nil:
+		a.operationKnown(message.OperationKnown)
+	case message.Drain != nil:
+		a.drainAll(message.Drain)
+	case message.Shutdown != nil:
+		a.retire(message.Shutdown.Reason)
 	case message.UpdateFramework != nil:
 		if f := a.frameworks[message.UpdateFramework.Value.ID.GetValue()]; f != nil {
 			f.info = message.UpdateFramework.Value
@@ -227,6 +235,9 @@ func (a *Agent) registered(link *masterLink, id string) {
 		}
 	}
 	a.log.Info().Str("agent", id).Str("addr", a.Addr()).Msg("the agent is registered")
+	for _, op := range a.operations {
+		a.tellOperation(op)
+	}
 	for _, s := range a.streams {
 		a.forward(s)
 		if again && len(s.pending) > 0 {

@@ -57,6 +57,9 @@ func (a *Agent) add(e *executor, l *launch) {
 	for _, t := range l.tasks {
 		e.tasks[t.id()] = t
 		e.journal.launched(t.info)
+		if err := a.linkVolumes(e, t.info.Resources); err != nil {
+			a.log.Warn().Err(err).Str("task", t.id()).Msg("a task goes without its volume")
+		}
 	}
 }
 
@@ -105,7 +108,13 @@ func (a *Agent) launchOnNew(f *framework, info mesos.ExecutorInfo, command bool,
 	for _, t := range l.tasks {
 		e.tasks[t.id()] = t
 	}
-	if err := a.prepare(e); err != nil {
+	err := a.prepare(e)
+	for _, t := range l.tasks {
+		if err == nil {
+			err = a.linkVolumes(e, t.info.Resources)
+		}
+	}
+	if err != nil {
 		a.fail(e, func() { a.refuse(e, l, mesos.TASK_GONE, mesos.REASON_EXECUTOR_TERMINATED, err.Error()) })
 		return
 	}
@@ -149,23 +158,28 @@ func (a *Agent) exited(e *executor, status int) {
 	}
 }
 
-// kill ends a task that was not delivered yet itself, and asks the executor else.
+// kill ends a task on the scheduler's order.
 func (a *Agent) kill(order *wire.Kill) {
 	e, t := a.find(order.FrameworkID, order.TaskID)
 	if t == nil || terminal(t.state) {
 		return
 	}
+	var policy *mesos.KillPolicy
+	if order.Policy != nil {
+		policy = &order.Policy.Value
+	}
+	a.killTask(e, t, policy)
+}
+
+// killTask ends a task that was not delivered yet itself, and asks the executor else.
+func (a *Agent) killTask(e *executor, t *task, policy *mesos.KillPolicy) {
 	if e.isQueued(t.id()) {
 		for _, undelivered := range e.unqueue(t.id()) {
 			a.report(e, undelivered, mesos.TASK_KILLED, mesos.REASON_TASK_KILLED_DURING_LAUNCH, "Killed before delivery to the executor")
 		}
 		return
 	}
-	event := &exec.Event_Kill{TaskID: t.info.TaskID}
-	if order.Policy != nil {
-		event.KillPolicy = &order.Policy.Value
-	}
-	e.send(&exec.Event{Type: exec.Event_KILL, Kill: event})
+	e.send(&exec.Event{Type: exec.Event_KILL, Kill: &exec.Event_Kill{TaskID: t.info.TaskID, KillPolicy: policy}})
 }
 
 func (a *Agent) toExecutor(message *wire.ExecutorMessage) {

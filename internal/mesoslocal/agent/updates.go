@@ -138,6 +138,9 @@ func (a *Agent) report(e *executor, t *task, state mesos.TaskState, reason mesos
 
 // accept checkpoints an update of a known task and sends it on its way.
 func (a *Agent) accept(e *executor, t *task, status mesos.TaskStatus) {
+	if a.drain != nil {
+		status = drained(status, a.drain)
+	}
 	t.state, t.status = *status.State, &status
 	t.statuses = append(t.statuses, status)
 	if len(t.statuses) > 16 {

@@ -63,7 +63,12 @@ func (m *Master) serveLink(link *agentLink) {
 	if err != nil || first.Register == nil {
 		return
 	}
-	a := m.register(link, first.Register)
+	a, why := m.register(link, first.Register)
+	if why != "" {
+		link.Send(wire.ToAgent{Shutdown: &wire.Shutdown{Reason: why}})
+		link.Close()
+		return
+	}
 	m.tasks.Go(func() { m.ping(a, link, stop) })
 	for {
 		message, err := link.Receive()
@@ -90,6 +95,8 @@ func (m *Master) fromAgent(a *agent, message wire.ToMaster) {
 		m.exited(a, message.Exited)
 	case message.FromExecutor != nil:
 		m.fromExecutor(a, message.FromExecutor)
+	case message.Operation != nil:
+		m.operationUpdated(a, message.Operation)
 	case message.Unregister != nil:
 		m.removeAgent(a, fmt.Sprintf("Agent %s removed: the agent unregistered", a.info.Hostname), removedForGood)
 	}
@@ -119,13 +126,21 @@ func (m *Master) ping(a *agent, link *agentLink, stop <-chan struct{}) {
 	}
 }
 
-// register takes an agent in: new, back from a lost connection, or back from the dead.
-func (m *Master) register(link *agentLink, request *wire.Register) *agent {
+// register takes an agent in: new, back from a lost connection, or back from the dead; or
+// it says why the agent must end.
+func (m *Master) register(link *agentLink, request *wire.Register) (a *agent, refused string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	info := request.Info.Value
 	id := info.ID.GetValue()
-	a := m.agents[id]
+	if m.registry.isGone(id) {
+		return nil, "Agent has been marked gone"
+	}
+	candidate := &agent{info: info, endpoint: request.Endpoint}
+	if slices.ContainsFunc(m.maintenance.down, candidate.on) {
+		return nil, "Machine is `DOWN`"
+	}
+	a = m.agents[id]
 	news := "" // what frameworks are told of tasks that they may believe to be lost
 	if _, unreachable := m.unreachable[id]; unreachable {
 		news = "Unreachable agent re-reregistered"
@@ -149,19 +164,23 @@ func (m *Master) register(link *agentLink, request *wire.Register) *agent {
 	}
 	a.link, a.connected, a.lastPong = link, true, time.Now()
 	a.info.Attributes, a.info.Hostname, a.endpoint = info.Attributes, info.Hostname, request.Endpoint
-	a.total = resources.Of(info.Resources)
+	a.total, a.unavailability = resources.Of(info.Resources), m.unavailability(a)
 	link.Send(wire.ToAgent{Registered: &wire.Registered{AgentID: id}})
+	if a.drain != nil {
+		link.Send(wire.ToAgent{Drain: drainOrder(a.drain.Config)})
+	}
 	m.adopt(a, request, news)
 	m.log.Info().Str("agent", id).Str("hostname", info.Hostname).Int("tasks", len(request.Tasks)).Msg("an agent registered")
 	m.allocate([]*agent{a}, nil)
-	return a
+	return a, ""
 }
 
 func (m *Master) newAgent(id string, info mesos.AgentInfo) *agent {
 	info.ID = &mesos.AgentID{Value: id}
 	return &agent{
 		id: id, info: info, registered: time.Now(),
-		tasks: map[string]map[string]*task{}, executors: map[string]map[string]*executor{}, offers: map[string]*offer{},
+		answered: map[string]inverseAnswer{},
+		tasks:    map[string]map[string]*task{}, executors: map[string]map[string]*executor{}, offers: map[string]*offer{},
 	}
 }
 
@@ -298,6 +317,7 @@ func (m *Master) agentDisconnected(a *agent, link *agentLink) {
 	for _, o := range a.offers {
 		m.rescind(o)
 	}
+	m.rescindInverse(a)
 	for frameworkID, tasks := range a.tasks {
 		f := m.frameworks[frameworkID]
 		if f.checkpoints() {
@@ -350,23 +370,28 @@ type removal int
 const (
 	removedAsUnreachable removal = iota
 	removedForGood
+	removedByOperator
 )
 
 // removeAgent takes an agent out, and with it its tasks: unreachable, or lost for good.
 func (m *Master) removeAgent(a *agent, message string, how removal) {
 	delete(m.agents, a.id)
-	state := mesos.TASK_LOST // for partition-aware frameworks too, where it is for good
-	if how == removedAsUnreachable {
+	state, reason := mesos.TASK_LOST, mesos.REASON_AGENT_REMOVED // lost for partition-aware frameworks too
+	switch how {
+	case removedAsUnreachable:
 		state = mesos.TASK_UNREACHABLE
 		m.unreachable[a.id] = time.Now()
 		m.registry.markUnreachable(a.id, time.Now())
-	} else {
+	case removedByOperator:
+		state, reason = mesos.TASK_GONE_BY_OPERATOR, mesos.REASON_AGENT_REMOVED_BY_OPERATOR
+		m.registry.remove(a.id)
+	default:
 		m.registry.remove(a.id)
 	}
 	for frameworkID, tasks := range a.tasks {
 		f := m.frameworks[frameworkID]
 		for _, t := range slices.Collect(maps.Values(tasks)) {
-			m.loseTask(f, t, state, mesos.REASON_AGENT_REMOVED, message)
+			m.loseTask(f, t, state, reason, message)
 			if how == removedAsUnreachable {
 				f.unreachable[t.id()] = t
 			}
@@ -380,11 +405,12 @@ func (m *Master) removeAgent(a *agent, message string, how removal) {
 	for _, o := range a.offers {
 		m.rescind(o)
 	}
+	m.rescindInverse(a)
 	for _, f := range m.frameworks {
 		f.send(&scheduler.Event{Type: scheduler.Event_FAILURE, Failure: &scheduler.Event_Failure{
 			AgentID: &mesos.AgentID{Value: a.id}}})
 	}
 	a.connected = false
-	a.cut()
+	a.hangUp()
 	m.log.Info().Str("agent", a.id).Str("why", message).Msg("an agent was removed")
 }

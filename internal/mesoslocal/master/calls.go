@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	"github.com/mesos/mesos-go/api/v1/lib/allocator"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
 	"tidemill/internal/mesoslocal/wire"
@@ -96,12 +97,16 @@ func (m *Master) perform(f *framework, call *scheduler.Call) *wire.Fault {
 		}
 	case scheduler.Call_UPDATE_FRAMEWORK:
 		return m.updateFramework(f, call.UpdateFramework)
-	case scheduler.Call_REQUEST, scheduler.Call_ACCEPT_INVERSE_OFFERS, scheduler.Call_DECLINE_INVERSE_OFFERS,
-		scheduler.Call_ACKNOWLEDGE_OPERATION_STATUS:
-		// Accepted and without effect: the allocator takes no requests, as in Mesos, and
-		// no inverse offers or operations with feedback are ever sent.
+	case scheduler.Call_ACCEPT_INVERSE_OFFERS:
+		m.answerInverse(f, call.AcceptInverseOffers.InverseOfferIDs, allocator.InverseOfferStatus_ACCEPT, call.AcceptInverseOffers.Filters)
+	case scheduler.Call_DECLINE_INVERSE_OFFERS:
+		m.answerInverse(f, call.DeclineInverseOffers.InverseOfferIDs, allocator.InverseOfferStatus_DECLINE, call.DeclineInverseOffers.Filters)
+	case scheduler.Call_ACKNOWLEDGE_OPERATION_STATUS:
+		m.acknowledgeOperation(f, call.AcknowledgeOperationStatus)
 	case scheduler.Call_RECONCILE_OPERATIONS:
-		return wire.Faultf(http.StatusForbidden, "Operations with feedback are not supported by the local Mesos")
+		m.reconcileOperations(f, call.ReconcileOperations.Operations)
+	case scheduler.Call_REQUEST:
+		// Accepted and without effect: the allocator takes no requests, as in Mesos.
 	default:
 		return wire.Faultf(http.StatusNotImplemented, "Call %s is not supported by the local Mesos", call.Type)
 	}
@@ -152,6 +157,7 @@ func (m *Master) forget(t *task) {
 	m.release(t)
 	if a := m.agents[t.agent]; a != nil {
 		a.dropTask(t)
+		m.checkDrained(a)
 	}
 	if f := m.frameworks[t.framework]; f != nil {
 		delete(f.tasks, t.id())

@@ -6,34 +6,20 @@ import (
 	"net/http"
 	"time"
 
-	mesos "github.com/mesos/mesos-go/api/v1/lib"
-
 	"tidemill/internal/mesoslocal/resources"
 	"tidemill/internal/mesoslocal/wire"
 )
 
-// object is a JSON object of the endpoints without a protobuf form.
-type object = map[string]any
-
-func writeJSON(w http.ResponseWriter, r *http.Request, value any) {
-	data, err := json.Marshal(value)
-	if err != nil {
-		wire.Text(w, http.StatusInternalServerError, err.Error())
-		return
-	}
-	wire.WriteJSON(w, r, data)
-}
-
 func (m *Master) serveVersion(w http.ResponseWriter, r *http.Request) {
-	writeJSON(w, r, object{"version": Version, "build_user": "tidemill", "build_time": wire.Unix(m.started)})
+	wire.WriteJSON(w, r, wire.Object{"version": Version, "build_user": "tidemill", "build_time": wire.Unix(m.started)})
 }
 
 func (m *Master) serveFlags(w http.ResponseWriter, r *http.Request) {
-	writeJSON(w, r, object{"flags": m.flags()})
+	wire.WriteJSON(w, r, wire.Object{"flags": m.flags()})
 }
 
-func (m *Master) flags() object {
-	return object{
+func (m *Master) flags() wire.Object {
+	return wire.Object{
 		"agent_ping_timeout":          seconds(m.opts.AgentPingTimeout),
 		"max_agent_ping_timeouts":     fmt.Sprint(m.opts.MaxAgentPingTimeouts),
 		"agent_reregister_timeout":    seconds(m.opts.AgentReregister),
@@ -48,7 +34,7 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%gsecs", d.Seconds())
 
 func (m *Master) serveState(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
-	state := object{
+	state := wire.Object{
 		"version": Version, "id": m.id, "pid": "master@" + m.Addr(), "hostname": m.hostname(),
 		"start_time": wire.Unix(m.started), "elected_time": wire.Unix(m.elected),
 		"leader": "master@" + m.leader, "leader_info": json.RawMessage(mustJSON(m.info())),
@@ -58,7 +44,7 @@ func (m *Master) serveState(w http.ResponseWriter, r *http.Request) {
 		"orphan_tasks": []any{}, "unregistered_frameworks": []any{},
 	}
 	m.mu.Unlock()
-	writeJSON(w, r, state)
+	wire.WriteJSON(w, r, state)
 }
 
 func (m *Master) serveFrameworks(w http.ResponseWriter, r *http.Request) {
@@ -70,16 +56,16 @@ func (m *Master) serveFrameworks(w http.ResponseWriter, r *http.Request) {
 			list[id] = f
 		}
 	}
-	answer := object{"frameworks": m.frameworkList(list), "completed_frameworks": m.completedList(), "unregistered_frameworks": []any{}}
+	answer := wire.Object{"frameworks": m.frameworkList(list), "completed_frameworks": m.completedList(), "unregistered_frameworks": []any{}}
 	m.mu.Unlock()
-	writeJSON(w, r, answer)
+	wire.WriteJSON(w, r, answer)
 }
 
 func (m *Master) serveAgents(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
-	answer := object{"slaves": m.agentList(), "recovered_slaves": m.recoveredList()}
+	answer := wire.Object{"slaves": m.agentList(), "recovered_slaves": m.recoveredList()}
 	m.mu.Unlock()
-	writeJSON(w, r, answer)
+	wire.WriteJSON(w, r, answer)
 }
 
 func (m *Master) serveTasks(w http.ResponseWriter, r *http.Request) {
@@ -91,7 +77,7 @@ func (m *Master) serveTasks(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	m.mu.Unlock()
-	writeJSON(w, r, object{"tasks": tasks})
+	wire.WriteJSON(w, r, wire.Object{"tasks": tasks})
 }
 
 func (m *Master) serveRoles(w http.ResponseWriter, r *http.Request) {
@@ -106,36 +92,54 @@ func (m *Master) serveRoles(w http.ResponseWriter, r *http.Request) {
 	m.mu.Unlock()
 	roles := []any{}
 	for role, frameworks := range members {
-		roles = append(roles, object{"name": role, "weight": 1.0, "frameworks": frameworks, "resources": bundleObject(allocated[role])})
+		roles = append(roles, wire.Object{"name": role, "weight": 1.0, "frameworks": frameworks, "resources": allocated[role].Object()})
 	}
-	writeJSON(w, r, object{"roles": roles})
+	wire.WriteJSON(w, r, wire.Object{"roles": roles})
 }
 
 func (m *Master) agentList() []any {
 	list := []any{}
 	for _, a := range m.agents {
-		offered := resources.Bundle{}
+		offered, reserved := resources.Bundle{}, a.total.ByReservation()
 		for _, o := range a.offers {
 			offered = offered.Plus(o.amount)
 		}
-		list = append(list, object{
+		one := wire.Object{
 			"id": a.id, "hostname": a.info.Hostname, "port": a.info.GetPort(), "pid": "slave(1)@" + a.endpoint,
-			"active": a.connected, "version": Version,
-			"attributes": attributesObject(a.info.Attributes),
-			"resources":  bundleObject(a.total), "used_resources": bundleObject(a.used.Minus(offered)),
-			"offered_resources": bundleObject(offered), "unreserved_resources": bundleObject(a.total),
-			"reserved_resources": object{},
+			"active": a.connected && !a.deactivated, "deactivated": a.deactivated, "version": Version,
+			"attributes": resources.AttributesObject(a.info.Attributes),
+			"resources":  a.total.Object(), "used_resources": a.used.Minus(offered).Object(),
+			"offered_resources": offered.Object(), "unreserved_resources": reserved["*"].Object(),
+			"reserved_resources": reservedObject(reserved),
 			"registered_time":    wire.Unix(a.registered), "reregistered_time": unixOrZero(a.reregistered),
-			"capabilities": []string{"MULTI_ROLE"},
-		})
+			"capabilities": agentCapabilities,
+		}
+		if a.drain != nil {
+			one["drain_info"] = json.RawMessage(mustJSON(a.drain))
+			one["estimated_drain_start_time_seconds"] = wire.Unix(a.draining)
+		}
+		list = append(list, one)
 	}
 	return list
+}
+
+// agentCapabilities are those of Mesos's agents that the local ones have too.
+var agentCapabilities = []string{"MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT", "AGENT_OPERATION_FEEDBACK", "AGENT_DRAINING"}
+
+func reservedObject(split map[string]resources.Bundle) wire.Object {
+	byRole := wire.Object{}
+	for role, amount := range split {
+		if role != "*" {
+			byRole[role] = amount.Object()
+		}
+	}
+	return byRole
 }
 
 func (m *Master) recoveredList() []any {
 	list := []any{}
 	for id := range m.recovered {
-		list = append(list, object{"id": id})
+		list = append(list, wire.Object{"id": id})
 	}
 	return list
 }
@@ -156,7 +160,7 @@ func (m *Master) completedList() []any {
 	return list
 }
 
-func (m *Master) frameworkObject(f *framework) object {
+func (m *Master) frameworkObject(f *framework) wire.Object {
 	tasks, completed, unreachable, offers := []any{}, []any{}, []any{}, []any{}
 	for _, t := range f.tasks {
 		tasks = append(tasks, taskObject(t))
@@ -181,59 +185,31 @@ func (m *Master) frameworkObject(f *framework) object {
 	for _, c := range f.info.Capabilities {
 		capabilities = append(capabilities, c.Type.String())
 	}
-	return object{
+	return wire.Object{
 		"id": f.id, "name": f.info.Name, "user": f.info.User, "roles": f.roles, "capabilities": capabilities,
 		"hostname": f.info.GetHostname(), "webui_url": f.info.GetWebUiURL(), "failover_timeout": f.info.GetFailoverTimeout(),
 		"checkpoint": f.checkpoints(), "active": f.connected, "connected": f.connected, "recovered": f.recovered,
 		"registered_time": wire.Unix(f.registered), "reregistered_time": unixOrZero(f.reregistered),
 		"unregistered_time": unixOrZero(f.unregistered),
-		"offered_resources": bundleObject(offered), "used_resources": bundleObject(used.Minus(offered)),
+		"offered_resources": offered.Object(), "used_resources": used.Minus(offered).Object(),
 		"tasks": tasks, "completed_tasks": completed, "unreachable_tasks": unreachable, "offers": offers,
 		"executors": []any{},
 	}
 }
 
-func taskObject(t *task) object {
+func taskObject(t *task) wire.Object {
 	statuses := []any{}
 	for _, s := range t.statuses {
-		entry := object{"state": s.State.String(), "timestamp": s.GetTimestamp()}
+		entry := wire.Object{"state": s.State.String(), "timestamp": s.GetTimestamp()}
 		if s.ContainerStatus != nil {
 			entry["container_status"] = json.RawMessage(mustJSON(s.ContainerStatus))
 		}
 		statuses = append(statuses, entry)
 	}
-	return object{
+	return wire.Object{
 		"id": t.id(), "name": t.info.Name, "framework_id": t.framework, "executor_id": t.executor, "slave_id": t.agent,
-		"state": t.state.String(), "resources": bundleObject(t.amount), "role": t.role, "statuses": statuses,
+		"state": t.state.String(), "resources": t.amount.Object(), "role": t.role, "statuses": statuses,
 	}
-}
-
-// bundleObject renders resources as the endpoints do: always with the usual four.
-func bundleObject(b resources.Bundle) object {
-	o := object{"cpus": 0.0, "mem": 0.0, "disk": 0.0, "gpus": 0.0}
-	for _, name := range b.Names() {
-		if ranges := b.Ranges(name); ranges != "" {
-			o[name] = ranges
-		} else {
-			o[name] = b.Scalar(name)
-		}
-	}
-	return o
-}
-
-func attributesObject(attributes []mesos.Attribute) object {
-	o := object{}
-	for _, a := range attributes {
-		switch {
-		case a.Scalar != nil:
-			o[a.Name] = a.Scalar.Value
-		case a.Ranges != nil:
-			o[a.Name] = resources.Of([]mesos.Resource{{Name: a.Name, Ranges: a.Ranges}}).Ranges(a.Name)
-		case a.Text != nil:
-			o[a.Name] = a.Text.Value
-		}
-	}
-	return o
 }
 
 func unixOrZero(t time.Time) float64 {

@@ -9,6 +9,9 @@ import (
 	"tidemill/internal/mesoslocal/wire"
 )
 
+// operatorRealm is what operators authenticate for.
+const operatorRealm = "mesos-master-readwrite"
+
 // routes are served with and without the prefix /master, as by Mesos.
 func (m *Master) routes() http.Handler {
 	mux := http.NewServeMux()
@@ -19,7 +22,7 @@ func (m *Master) routes() http.Handler {
 	leading := func(path string, handler http.HandlerFunc) { handle(path, m.whenLeading(path, handler)) }
 	leading("/api/v1/scheduler", m.authenticated("mesos-master-scheduler", m.serveScheduler))
 	leading("/api/v1/scheduler/", m.authenticated("mesos-master-scheduler", m.serveScheduler))
-	leading("/api/v1", m.authenticated("mesos-master-readwrite", m.serveOperator))
+	leading("/api/v1", m.authenticated(operatorRealm, m.serveOperator))
 	leading("/state", m.serveState)
 	leading("/state-summary", m.serveState)
 	leading("/frameworks", m.serveFrameworks)
@@ -27,6 +30,10 @@ func (m *Master) routes() http.Handler {
 	leading("/tasks", m.serveTasks)
 	leading("/roles", m.serveRoles)
 	leading("/teardown", m.serveTeardown)
+	leading("/maintenance/schedule", m.authenticated(operatorRealm, m.serveMaintenanceSchedule))
+	leading("/maintenance/status", m.authenticated(operatorRealm, m.serveMaintenanceStatus))
+	leading("/machine/down", m.authenticated(operatorRealm, m.serveMachines(m.takeDown)))
+	leading("/machine/up", m.authenticated(operatorRealm, m.serveMachines(m.bringUp)))
 	handle("/redirect", m.serveRedirect)
 	handle("/health", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	handle("/version", m.serveVersion)

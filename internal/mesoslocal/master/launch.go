@@ -28,7 +28,7 @@ func (m *Master) accept(f *framework, accept *scheduler.Call_Accept) {
 		case mesos.Offer_Operation_LAUNCH_GROUP:
 			l.launchGroup(operation.LaunchGroup)
 		default:
-			m.log.Warn().Str("operation", operation.Type.String()).Msg("the local Mesos performs no such operation")
+			l.operate(operation)
 		}
 	}
 	if !l.free.Empty() {

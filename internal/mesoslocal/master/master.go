@@ -92,6 +92,7 @@ type Master struct {
 	recovered   map[string]bool // agents of the registry that have not come back yet
 	unreachable map[string]time.Time
 	offers      map[string]*offer
+	maintenance maintenanceState
 	metrics     metrics
 }
 

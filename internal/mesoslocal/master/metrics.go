@@ -5,6 +5,8 @@ import (
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
+
+	"tidemill/internal/mesoslocal/wire"
 )
 
 // metrics counts what /metrics/snapshot shows besides the state itself.
@@ -55,5 +57,5 @@ func (m *Master) serveMetrics(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	m.mu.Unlock()
-	writeJSON(w, r, snapshot)
+	wire.WriteJSON(w, r, snapshot)
 }

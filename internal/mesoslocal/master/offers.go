@@ -50,8 +50,8 @@ func (m *Master) allocateTo(f *framework) {
 }
 
 // allocate offers what is free on the agents: for each, to the role and then the
-// framework with the least dominant share that does not refuse it. With only set, the
-// cycle is for one framework.
+// framework with the least dominant share that does not refuse it, and what is reserved
+// for others to them. With only set, the cycle is for one framework.
 func (m *Master) allocate(agents []*agent, only *framework) {
 	now := time.Now()
 	for _, f := range m.frameworks {
@@ -61,7 +61,7 @@ func (m *Master) allocate(agents []*agent, only *framework) {
 	shares := m.newShares()
 	batches := map[*framework][]mesos.Offer{}
 	for _, a := range agents {
-		if !a.connected {
+		if !a.connected || a.deactivated {
 			continue
 		}
 		free := a.total.Minus(a.used)
@@ -69,18 +69,22 @@ func (m *Master) allocate(agents []*agent, only *framework) {
 			continue
 		}
 		for _, candidate := range shares.order(only) {
-			if candidate.framework.refuses(candidate.role, a.id, free) {
+			share := free.For(candidate.role)
+			if !worthOffering(share) || candidate.framework.refuses(candidate.role, a.id, share) {
 				continue
 			}
-			o := m.offer(candidate.framework, candidate.role, a, free)
-			shares.charge(candidate, free)
+			o := m.offer(candidate.framework, candidate.role, a, share)
+			shares.charge(candidate, share)
 			batches[candidate.framework] = append(batches[candidate.framework], m.describe(o))
-			break
+			if free = free.Minus(share); !worthOffering(free) {
+				break
+			}
 		}
 	}
 	for f, offers := range batches {
 		f.send(&scheduler.Event{Type: scheduler.Event_OFFERS, Offers: &scheduler.Event_Offers{Offers: offers}})
 	}
+	m.offerInversely(agents)
 }
 
 func worthOffering(free resources.Bundle) bool {
@@ -194,9 +198,8 @@ func (m *Master) revive(f *framework, roles []string) {
 
 func (m *Master) offer(f *framework, role string, a *agent, amount resources.Bundle) *offer {
 	o := &offer{
-		id: m.id + "-O" + strconv.Itoa(m.counters.offers), framework: f, agent: a, role: role, amount: amount,
+		id: m.nextOfferID(), framework: f, agent: a, role: role, amount: amount,
 	}
-	m.counters.offers++
 	m.offers[o.id], f.offers[o.id], a.offers[o.id] = o, o, o
 	a.used = a.used.Plus(amount)
 	f.charge(role, amount)
@@ -212,20 +215,34 @@ func (m *Master) offer(f *framework, role string, a *agent, amount resources.Bun
 	return o
 }
 
+// nextOfferID numbers offers and inverse offers.
+func (m *Master) nextOfferID() string {
+	m.counters.offers++
+	return m.id + "-O" + strconv.Itoa(m.counters.offers-1)
+}
+
+func (a *agent) url() *mesos.URL {
+	host, port := splitEndpoint(a.endpoint)
+	return &mesos.URL{
+		Scheme:  "http",
+		Address: mesos.Address{Hostname: &a.info.Hostname, IP: &host, Port: port},
+		Path:    ptr("/slave(1)"),
+	}
+}
+
 func (m *Master) describe(o *offer) mesos.Offer {
-	host, port := splitEndpoint(o.agent.endpoint)
-	role := o.role
+	role, list := o.role, o.amount.Mesos(o.role)
+	if !o.framework.has(mesos.FrameworkInfo_Capability_RESERVATION_REFINEMENT) {
+		list = resources.Unrefined(list)
+	}
 	described := mesos.Offer{
-		ID:          mesos.OfferID{Value: o.id},
-		FrameworkID: mesos.FrameworkID{Value: o.framework.id},
-		AgentID:     mesos.AgentID{Value: o.agent.id},
-		Hostname:    o.agent.info.Hostname,
-		URL: &mesos.URL{
-			Scheme:  "http",
-			Address: mesos.Address{Hostname: &o.agent.info.Hostname, IP: &host, Port: port},
-			Path:    ptr("/slave(1)"),
-		},
-		Resources:      o.amount.Mesos(role),
+		ID:             mesos.OfferID{Value: o.id},
+		FrameworkID:    mesos.FrameworkID{Value: o.framework.id},
+		AgentID:        mesos.AgentID{Value: o.agent.id},
+		Hostname:       o.agent.info.Hostname,
+		URL:            o.agent.url(),
+		Resources:      list,
+		Unavailability: o.agent.unavailability,
 		Attributes:     o.agent.info.Attributes,
 		AllocationInfo: &mesos.Resource_AllocationInfo{Role: &role},
 	}

@@ -7,72 +7,127 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	apimaster "github.com/mesos/mesos-go/api/v1/lib/master"
 
+	"tidemill/internal/mesoslocal/resources"
 	"tidemill/internal/mesoslocal/wire"
 )
 
-// serveOperator answers the read calls of the operator API that are supported.
+// serveOperator answers the calls of the operator API that are supported.
 func (m *Master) serveOperator(w http.ResponseWriter, r *http.Request) {
-	if !wire.RequireMethod(w, r, http.MethodPost) {
-		return
-	}
 	call := &apimaster.Call{}
-	body, fault := wire.ReadCall(r, call, "mesos.master.Call_Type")
-	if fault != nil {
-		fault.Write(w)
-		return
-	}
-	if !body.Typed {
-		wire.Text(w, http.StatusBadRequest, "Failed to validate master::Call: Expecting 'type' to be present")
-		return
-	}
-	if body.Accept == "" {
-		wire.NotAcceptable().Write(w)
-		return
-	}
-	response, fault := m.operate(call)
-	if fault != nil {
-		fault.Write(w)
-		return
-	}
-	data, err := wire.Encode(response, body.Accept)
-	if err != nil {
-		wire.Text(w, http.StatusInternalServerError, err.Error())
-		return
-	}
-	w.Header().Set("Content-Type", body.Accept)
-	_, _ = w.Write(data) // a client that went away needs no answer
+	wire.ServeOperator(w, r, call, "master", func() (wire.Reply, *wire.Fault) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if response := m.show(call); response != nil {
+			return wire.Reply{Message: response}, nil
+		}
+		return m.operate(call)
+	})
 }
 
-func (m *Master) operate(call *apimaster.Call) (*apimaster.Response, *wire.Fault) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// show answers the calls that only read; nil for all others.
+func (m *Master) show(call *apimaster.Call) *apimaster.Response {
 	switch call.Type {
 	case apimaster.Call_GET_HEALTH:
-		return &apimaster.Response{Type: apimaster.Response_GET_HEALTH, GetHealth: &apimaster.Response_GetHealth{Healthy: true}}, nil
+		return &apimaster.Response{Type: apimaster.Response_GET_HEALTH, GetHealth: &apimaster.Response_GetHealth{Healthy: true}}
 	case apimaster.Call_GET_VERSION:
 		return &apimaster.Response{Type: apimaster.Response_GET_VERSION,
-			GetVersion: &apimaster.Response_GetVersion{VersionInfo: mesos.VersionInfo{Version: Version}}}, nil
+			GetVersion: &apimaster.Response_GetVersion{VersionInfo: mesos.VersionInfo{Version: Version}}}
 	case apimaster.Call_GET_MASTER:
 		return &apimaster.Response{Type: apimaster.Response_GET_MASTER,
-			GetMaster: &apimaster.Response_GetMaster{MasterInfo: m.info()}}, nil
+			GetMaster: &apimaster.Response_GetMaster{MasterInfo: m.info()}}
 	case apimaster.Call_GET_AGENTS:
-		return &apimaster.Response{Type: apimaster.Response_GET_AGENTS, GetAgents: m.getAgents()}, nil
+		return &apimaster.Response{Type: apimaster.Response_GET_AGENTS, GetAgents: m.getAgents()}
 	case apimaster.Call_GET_FRAMEWORKS:
-		return &apimaster.Response{Type: apimaster.Response_GET_FRAMEWORKS, GetFrameworks: m.getFrameworks()}, nil
+		return &apimaster.Response{Type: apimaster.Response_GET_FRAMEWORKS, GetFrameworks: m.getFrameworks()}
 	case apimaster.Call_GET_TASKS:
-		return &apimaster.Response{Type: apimaster.Response_GET_TASKS, GetTasks: m.getTasks()}, nil
+		return &apimaster.Response{Type: apimaster.Response_GET_TASKS, GetTasks: m.getTasks()}
 	case apimaster.Call_GET_STATE:
 		return &apimaster.Response{Type: apimaster.Response_GET_STATE, GetState: &apimaster.Response_GetState{
-			GetAgents: m.getAgents(), GetFrameworks: m.getFrameworks(), GetTasks: m.getTasks()}}, nil
+			GetAgents: m.getAgents(), GetFrameworks: m.getFrameworks(), GetTasks: m.getTasks()}}
+	case apimaster.Call_GET_MAINTENANCE_SCHEDULE:
+		return &apimaster.Response{Type: apimaster.Response_GET_MAINTENANCE_SCHEDULE,
+			GetMaintenanceSchedule: &apimaster.Response_GetMaintenanceSchedule{Schedule: m.maintenance.schedule}}
+	case apimaster.Call_GET_MAINTENANCE_STATUS:
+		return &apimaster.Response{Type: apimaster.Response_GET_MAINTENANCE_STATUS,
+			GetMaintenanceStatus: &apimaster.Response_GetMaintenanceStatus{Status: m.maintenanceStatus()}}
+	}
+	return nil
+}
+
+// operate performs the calls that change something.
+func (m *Master) operate(call *apimaster.Call) (wire.Reply, *wire.Fault) {
+	switch call.Type {
 	case apimaster.Call_TEARDOWN:
 		f := m.frameworks[call.GetTeardown().GetFrameworkID().Value]
 		if f == nil {
-			return nil, wire.Faultf(http.StatusBadRequest, "No framework found with specified ID")
+			return wire.Reply{}, wire.Faultf(http.StatusBadRequest, "No framework found with specified ID")
 		}
 		m.removeFramework(f)
-		return &apimaster.Response{}, nil
+		return wire.Reply{}, nil
+	case apimaster.Call_UPDATE_MAINTENANCE_SCHEDULE:
+		return wire.Reply{}, m.schedule(call.GetUpdateMaintenanceSchedule().GetSchedule())
+	case apimaster.Call_START_MAINTENANCE:
+		return wire.Reply{}, m.takeDown(call.GetStartMaintenance().GetMachines())
+	case apimaster.Call_STOP_MAINTENANCE:
+		return wire.Reply{}, m.bringUp(call.GetStopMaintenance().GetMachines())
+	case apimaster.Call_RESERVE_RESOURCES:
+		reserve := call.GetReserveResources()
+		return m.operateOn(reserve.GetAgentID(), resources.Reserve(reserve.GetResources()))
+	case apimaster.Call_UNRESERVE_RESOURCES:
+		unreserve := call.GetUnreserveResources()
+		return m.operateOn(unreserve.GetAgentID(), resources.Unreserve(unreserve.GetResources()))
+	case apimaster.Call_CREATE_VOLUMES:
+		create := call.GetCreateVolumes()
+		return m.operateOn(create.GetAgentID(), resources.Create(create.GetVolumes()))
+	case apimaster.Call_DESTROY_VOLUMES:
+		destroy := call.GetDestroyVolumes()
+		return m.operateOn(destroy.GetAgentID(), resources.Destroy(destroy.GetVolumes()))
 	}
-	return nil, wire.Faultf(http.StatusNotImplemented, "Operator call %s is not supported by the local Mesos", call.Type)
+	return m.operateAgent(call)
+}
+
+func (m *Master) operateOn(id mesos.AgentID, conversion resources.Conversion) (wire.Reply, *wire.Fault) {
+	a := m.agents[id.Value]
+	if a == nil {
+		return wire.Reply{}, wire.Faultf(http.StatusBadRequest, "No agent found with specified ID")
+	}
+	return wire.Reply{Status: http.StatusAccepted}, m.convertByOperator(a, conversion)
+}
+
+// operateAgent performs the calls about the use of one agent.
+func (m *Master) operateAgent(call *apimaster.Call) (wire.Reply, *wire.Fault) {
+	var id mesos.AgentID
+	switch call.Type {
+	case apimaster.Call_DRAIN_AGENT:
+		id = call.GetDrainAgent().GetAgentID()
+	case apimaster.Call_DEACTIVATE_AGENT:
+		id = call.GetDeactivateAgent().GetAgentID()
+	case apimaster.Call_REACTIVATE_AGENT:
+		id = call.GetReactivateAgent().GetAgentID()
+	case apimaster.Call_MARK_AGENT_GONE:
+		id = call.GetMarkAgentGone().GetAgentID()
+	default:
+		return wire.Reply{}, wire.Faultf(http.StatusNotImplemented, "Operator call %s is not supported by the local Mesos", call.Type)
+	}
+	a := m.agents[id.Value]
+	if a == nil {
+		return wire.Reply{}, wire.Faultf(http.StatusBadRequest, "No agent found with specified ID")
+	}
+	switch call.Type {
+	case apimaster.Call_DRAIN_AGENT:
+		config := mesos.DrainConfig{MarkGone: call.DrainAgent.MarkGone}
+		if grace := call.DrainAgent.MaxGracePeriod; grace != nil {
+			config.MaxGracePeriod = &mesos.DurationInfo{Nanoseconds: grace.Seconds*1e9 + int64(grace.Nanos)}
+		}
+		return wire.Reply{}, m.drainAgent(a, config)
+	case apimaster.Call_DEACTIVATE_AGENT:
+		m.deactivate(a)
+	case apimaster.Call_REACTIVATE_AGENT:
+		m.reactivate(a)
+	case apimaster.Call_MARK_AGENT_GONE:
+		m.markGone(a)
+	}
+	return wire.Reply{}, nil
 }
 
 func timeInfo(t time.Time) *mesos.TimeInfo {
@@ -87,7 +142,8 @@ func (m *Master) getAgents() *apimaster.Response_GetAgents {
 	for _, a := range m.agents {
 		pid := "slave(1)@" + a.endpoint
 		answer.Agents = append(answer.Agents, apimaster.Response_GetAgents_Agent{
-			AgentInfo: a.info, Active: a.connected, Version: Version, PID: &pid,
+			AgentInfo: a.info, Active: a.connected && !a.deactivated, Deactivated: &a.deactivated, Version: Version, PID: &pid,
+			DrainInfo: a.drain, EstimatedDrainStartTime: timeInfo(a.draining),
 			RegisteredTime: timeInfo(a.registered), ReregisteredTime: timeInfo(a.reregistered),
 			TotalResources: a.total.Mesos(""), AllocatedResources: a.used.Mesos("*"),
 		})

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -24,6 +25,7 @@ type registryFile struct {
 	Version     int                  `json:"version"`
 	Agents      []string             `json:"agents"`
 	Unreachable map[string]time.Time `json:"unreachable"`
+	Gone        []string             `json:"gone,omitempty"` // marked so by operators
 }
 
 func openRegistry(dir string) (*registry, error) {
@@ -87,6 +89,16 @@ func (r *registry) markUnreachable(id string, at time.Time) {
 
 func (r *registry) remove(id string) {
 	r.change(func(f *registryFile) { f.Agents = without(f.Agents, id) })
+}
+
+func (r *registry) markGone(id string) {
+	r.change(func(f *registryFile) { f.Gone = append(without(f.Gone, id), id) })
+}
+
+func (r *registry) isGone(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.file.Gone, id)
 }
 
 func (r *registry) change(edit func(*registryFile)) {

@@ -25,6 +25,8 @@ type framework struct {
 	unreachable map[string]*task // of agents that are unreachable
 	completed   *history[*task]
 	offers      map[string]*offer
+	inverse     map[string]*inverseOffer
+	operations  map[string]*operation       // with feedback, not acknowledged yet
 	allocated   map[string]resources.Bundle // by role; outstanding offers included
 	filters     []filter
 
@@ -132,6 +134,12 @@ type agent struct {
 	connected bool
 	endpoint  string
 
+	deactivated    bool // by an operator: it gets no offers
+	drain          *mesos.DrainInfo
+	draining       time.Time // since when
+	unavailability *mesos.Unavailability
+	answered       map[string]inverseAnswer // by framework, to inverse offers
+
 	tasks     map[string]map[string]*task     // by framework, task
 	executors map[string]map[string]*executor // by framework, executor
 	offers    map[string]*offer
@@ -148,6 +156,15 @@ func (a *agent) cut() {
 		link := a.link
 		a.link = nil
 		go link.Cut() // it waits for the link's writer, and mu is held here
+	}
+}
+
+// hangUp ends the link once what was sent is written.
+func (a *agent) hangUp() {
+	if a.link != nil {
+		link := a.link
+		a.link = nil
+		go link.Close() // it waits for the link's writer, and mu is held here
 	}
 }
 

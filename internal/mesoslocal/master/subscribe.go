@@ -95,7 +95,7 @@ func (m *Master) addFramework(info mesos.FrameworkInfo, recovered bool) *framewo
 	f := &framework{
 		id: info.ID.Value, info: info, roles: rolesOf(info), recovered: recovered,
 		suppressed: map[string]bool{}, tasks: map[string]*task{}, unreachable: map[string]*task{},
-		offers: map[string]*offer{}, allocated: map[string]resources.Bundle{},
+		offers: map[string]*offer{}, inverse: map[string]*inverseOffer{}, operations: map[string]*operation{}, allocated: map[string]resources.Bundle{},
 		completed: newHistory[*task](1000), registered: time.Now(),
 	}
 	m.frameworks[f.id] = f

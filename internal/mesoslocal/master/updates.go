@@ -74,6 +74,7 @@ func (m *Master) dropExecutor(a *agent, frameworkID string, e *executor) {
 		delete(a.executors, frameworkID)
 	}
 	a.used = a.used.Minus(e.amount)
+	m.checkDrained(a)
 	if f := m.frameworks[frameworkID]; f != nil {
 		f.credit(e.role, e.amount)
 	}

@@ -256,8 +256,6 @@ func validateResources(list []mesos.Resource) error {
 		case resource.Scalar != nil && resource.Scalar.Value < 0:
 			return fmt.Errorf("Resource '%s:%s' is invalid: Invalid scalar resource: value <= 0",
 				resource.Name, strconv.FormatFloat(resource.Scalar.Value, 'f', -1, 64))
-		case len(resource.Reservations) > 0 || resource.Reservation != nil || resource.Disk != nil:
-			return fmt.Errorf("Resource '%s' is reserved or a volume, which the local Mesos does not have", resource.Name)
 		}
 	}
 	return nil
@@ -294,7 +292,7 @@ func (l *launcher) validateAmount(list []mesos.Resource, custom *mesos.ExecutorI
 	}
 	if !fits {
 		return fmt.Errorf("Total resources %s required by task and its executor is more than available %s",
-			allocatedText(required), allocatedText(l.free.Mesos(l.role)))
+			resources.Text(required), resources.Text(l.free.Mesos(l.role)))
 	}
 	return nil
 }
@@ -317,18 +315,4 @@ func (l *launcher) validateGroup(executor *mesos.ExecutorInfo, tasks []mesos.Tas
 		all = append(all, tasks[i].Resources...)
 	}
 	return l.validateAmount(all, executor)
-}
-
-// allocatedText renders resources as Mesos's messages do: "cpus(allocated: *):1; …".
-func allocatedText(list []mesos.Resource) string {
-	var parts []string
-	for _, resource := range list {
-		one := resources.Of([]mesos.Resource{resource})
-		value := one.Ranges(resource.Name)
-		if value == "" {
-			value = strconv.FormatFloat(one.Scalar(resource.Name), 'f', -1, 64)
-		}
-		parts = append(parts, fmt.Sprintf("%s(allocated: %s):%s", resource.Name, resource.AllocationInfo.GetRole(), value))
-	}
-	return strings.Join(parts, "; ")
 }

@@ -4,11 +4,9 @@ package resources
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -17,8 +15,15 @@ import (
 // Bundle is an amount of resources. The zero Bundle is empty. Bundles are values: no
 // method changes its receiver.
 type Bundle struct {
-	scalars map[string]int64 // thousandths
-	ranges  map[string][]Range
+	parts map[string]part // by kind
+}
+
+// part is how much there is of one kind: what differs in its name, its reservations or
+// its volume does not add up.
+type part struct {
+	like   mesos.Resource // the kind: a resource without its amount and its allocation
+	scalar int64          // thousandths
+	ranges []Range
 }
 
 // Range is a closed interval.
@@ -29,93 +34,51 @@ type Range struct {
 // order is how Mesos lists the resources of an agent in offers.
 var order = []string{"ports", "cpus", "mem", "disk", "gpus"}
 
-// Of adds resources up, whatever their role.
+// Of adds resources up, whomever they are allocated to.
 func Of(list []mesos.Resource) Bundle {
-	sum := Bundle{}
+	sum := Bundle{parts: make(map[string]part, len(list))}
 	for _, resource := range list {
-		switch {
-		case resource.Scalar != nil:
-			sum = sum.Plus(Bundle{scalars: map[string]int64{resource.Name: fixed(resource.Scalar.Value)}})
-		case resource.Ranges != nil:
-			var ranges []Range
-			for _, r := range resource.Ranges.Range {
-				ranges = append(ranges, Range{r.Begin, r.End})
-			}
-			sum = sum.Plus(Bundle{ranges: map[string][]Range{resource.Name: normal(ranges)}})
-		}
+		one := partOf(resource)
+		sum.add(kindText(one.like), one)
 	}
 	return sum
 }
 
-func fixed(value float64) int64 { return int64(math.Round(value * 1000)) }
-
-// Parse reads Mesos's text form: cpus:2;mem:1024;ports:[31000-31099].
-func Parse(text string) (Bundle, error) {
-	sum := Bundle{}
-	for _, part := range strings.Split(text, ";") {
-		part = strings.TrimSpace(part)
-		if part == "" {
-			continue
+func partOf(resource mesos.Resource) part {
+	one := part{like: kindOf(resource)}
+	switch {
+	case resource.Scalar != nil:
+		one.scalar = int64(math.Round(resource.Scalar.Value * 1000))
+	case resource.Ranges != nil:
+		for _, r := range resource.Ranges.Range {
+			one.ranges = append(one.ranges, Range{r.Begin, r.End})
 		}
-		name, value, ok := strings.Cut(part, ":")
-		if !ok {
-			return Bundle{}, fmt.Errorf("parse resources %q: %q has no value (write name:value, as in cpus:2)", text, part)
-		}
-		name, _, _ = strings.Cut(strings.TrimSpace(name), "(")
-		one, err := parseOne(name, strings.TrimSpace(value))
-		if err != nil {
-			return Bundle{}, fmt.Errorf("parse resources %q: %s: %w", text, name, err)
-		}
-		sum = sum.Plus(one)
+		one.ranges = normal(one.ranges)
 	}
-	return sum, nil
+	return one
 }
 
-func parseOne(name, value string) (Bundle, error) {
-	if !strings.HasPrefix(value, "[") {
-		number, err := strconv.ParseFloat(value, 64)
-		if err != nil || number < 0 {
-			return Bundle{}, fmt.Errorf("%q is no amount", value)
-		}
-		return Bundle{scalars: map[string]int64{name: fixed(number)}}, nil
+func (b Bundle) add(kind string, more part) {
+	have := b.parts[kind]
+	if have.ranges != nil {
+		more.ranges = normal(slices.Concat(have.ranges, more.ranges))
 	}
-	ranges, err := ParseRanges(value)
-	if err != nil {
-		return Bundle{}, err
-	}
-	return Bundle{ranges: map[string][]Range{name: normal(ranges)}}, nil
+	more.scalar += have.scalar
+	b.parts[kind] = more
 }
 
-// ParseRanges reads [1-5,7-9].
-func ParseRanges(text string) ([]Range, error) {
-	inner, ok := strings.CutSuffix(strings.TrimPrefix(text, "["), "]")
-	if !ok {
-		return nil, fmt.Errorf("%q lacks a closing bracket", text)
+func (b Bundle) clone() Bundle {
+	if b.parts == nil {
+		return Bundle{parts: map[string]part{}}
 	}
-	var ranges []Range
-	for _, part := range strings.Split(inner, ",") {
-		first, last, ok := strings.Cut(strings.TrimSpace(part), "-")
-		if !ok {
-			last = first
-		}
-		begin, err1 := strconv.ParseUint(strings.TrimSpace(first), 10, 64)
-		end, err2 := strconv.ParseUint(strings.TrimSpace(last), 10, 64)
-		if err1 != nil || err2 != nil || end < begin {
-			return nil, fmt.Errorf("%q is no range (write begin-end)", part)
-		}
-		ranges = append(ranges, Range{begin, end})
-	}
-	return ranges, nil
+	return Bundle{parts: maps.Clone(b.parts)}
 }
 
 // Plus adds.
 func (b Bundle) Plus(other Bundle) Bundle {
 	sum := b.clone()
-	for name, amount := range other.scalars {
-		sum.scalars[name] += amount
-	}
-	for name, ranges := range other.ranges {
-		sum.ranges[name] = normal(append(slices.Clone(sum.ranges[name]), ranges...))
+	for kind, more := range other.parts {
+		sum.add(kind, more)
 	}
 	return sum
 }
@@ -123,43 +86,30 @@ func (b Bundle) Plus(other Bundle) Bundle {
 // Minus subtracts; what is not there is not subtracted.
 func (b Bundle) Minus(other Bundle) Bundle {
 	rest := b.clone()
-	for name, amount := range other.scalars {
-		if rest.scalars[name] -= amount; rest.scalars[name] <= 0 {
-			delete(rest.scalars, name)
+	for kind, less := range other.parts {
+		have := rest.parts[kind]
+		have.scalar -= less.scalar
+		for _, r := range less.ranges {
+			have.ranges = without(have.ranges, r)
 		}
-	}
-	for name, ranges := range other.ranges {
-		for _, r := range ranges {
-			rest.ranges[name] = without(rest.ranges[name], r)
-		}
-		if len(rest.ranges[name]) == 0 {
-			delete(rest.ranges, name)
+		if have.scalar <= 0 && len(have.ranges) == 0 {
+			delete(rest.parts, kind)
+		} else {
+			rest.parts[kind] = have
 		}
 	}
 	return rest
 }
 
-func (b Bundle) clone() Bundle {
-	c := Bundle{scalars: maps.Clone(b.scalars), ranges: maps.Clone(b.ranges)}
-	if c.scalars == nil {
-		c.scalars = map[string]int64{}
-	}
-	if c.ranges == nil {
-		c.ranges = map[string][]Range{}
-	}
-	return c
-}
-
 // Contains tells whether the other can be taken from b.
 func (b Bundle) Contains(other Bundle) bool {
-	for name, amount := range other.scalars {
-		if amount > 0 && b.scalars[name] < amount {
+	for kind, wanted := range other.parts {
+		have := b.parts[kind]
+		if wanted.scalar > 0 && have.scalar < wanted.scalar {
 			return false
 		}
-	}
-	for name, ranges := range other.ranges {
-		for _, r := range ranges {
-			if !slices.ContainsFunc(b.ranges[name], func(have Range) bool { return have.Begin <= r.Begin && r.End <= have.End }) {
+		for _, r := range wanted.ranges {
+			if !slices.ContainsFunc(have.ranges, func(h Range) bool { return h.Begin <= r.Begin && r.End <= h.End }) {
 				return false
 			}
 		}
@@ -169,36 +119,64 @@ func (b Bundle) Contains(other Bundle) bool {
 
 // Empty tells whether nothing is in it.
 func (b Bundle) Empty() bool {
-	for _, amount := range b.scalars {
-		if amount > 0 {
+	for _, one := range b.parts {
+		if one.scalar > 0 || len(one.ranges) > 0 {
 			return false
 		}
 	}
-	return len(b.ranges) == 0
+	return true
 }
 
-// Scalar returns the amount of a scalar resource.
-func (b Bundle) Scalar(name string) float64 { return float64(b.scalars[name]) / 1000 }
+// Scalar returns the amount of a scalar resource, reserved or not.
+func (b Bundle) Scalar(name string) float64 {
+	sum := int64(0)
+	for _, one := range b.parts {
+		if one.like.Name == name {
+			sum += one.scalar
+		}
+	}
+	return float64(sum) / 1000
+}
 
 // Ranges returns the ranges of a resource in Mesos's text form, or "".
 func (b Bundle) Ranges(name string) string {
-	var parts []string
-	for _, r := range b.ranges[name] {
-		parts = append(parts, fmt.Sprintf("%d-%d", r.Begin, r.End))
+	var all []Range
+	for _, one := range b.parts {
+		if one.like.Name == name {
+			all = append(all, one.ranges...)
+		}
 	}
-	if parts == nil {
-		return ""
-	}
-	return "[" + strings.Join(parts, ", ") + "]"
+	return rangesText(normal(all))
 }
 
-// Names returns the names in Mesos's order of listing.
-func (b Bundle) Names() []string {
-	names := slices.Concat(slices.Collect(maps.Keys(b.scalars)), slices.Collect(maps.Keys(b.ranges)))
-	slices.SortFunc(names, func(x, y string) int {
-		return cmp.Or(cmp.Compare(rank(x), rank(y)), cmp.Compare(x, y))
+// Object renders the bundle as Mesos's endpoints do: always with the usual four.
+func (b Bundle) Object() map[string]any {
+	object := map[string]any{"cpus": 0.0, "mem": 0.0, "disk": 0.0, "gpus": 0.0}
+	for _, one := range b.parts {
+		if name := one.like.Name; one.ranges != nil {
+			object[name] = b.Ranges(name)
+		} else {
+			object[name] = b.Scalar(name)
+		}
+	}
+	return object
+}
+
+// sorted lists the parts as Mesos lists them in offers: ranges, what is reserved, the rest.
+func (b Bundle) sorted() []part {
+	yes := func(is bool) int {
+		if is {
+			return 0
+		}
+		return 1
+	}
+	return slices.SortedFunc(maps.Values(b.parts), func(x, y part) int {
+		return cmp.Or(
+			cmp.Compare(yes(x.ranges != nil), yes(y.ranges != nil)),
+			cmp.Compare(yes(len(x.like.Reservations) > 0), yes(len(y.like.Reservations) > 0)),
+			cmp.Compare(rank(x.like.Name), rank(y.like.Name)),
+			strings.Compare(kindText(x.like), kindText(y.like)))
 	})
-	return slices.Compact(names)
 }
 
 func rank(name string) int {
@@ -211,44 +189,38 @@ func rank(name string) int {
 // String renders the bundle as Mesos prints it: "cpus:1; mem:32".
 func (b Bundle) String() string {
 	var parts []string
-	for _, name := range b.Names() {
-		if ranges := b.Ranges(name); ranges != "" {
-			parts = append(parts, name+":"+ranges)
-		} else {
-			parts = append(parts, name+":"+strconv.FormatFloat(b.Scalar(name), 'f', -1, 64))
-		}
+	for _, one := range b.sorted() {
+		parts = append(parts, kindText(one.like)+":"+one.amountText())
 	}
 	return strings.Join(parts, "; ")
 }
 
-// Mesos renders the bundle as protobuf resources; with a role, as allocated to it, and
-// in the order of offers, else in that of agents: ranges last.
+// Mesos renders the bundle as protobuf resources: with a role, as allocated to it and in
+// the order of offers, else in that of agents, ranges last.
 func (b Bundle) Mesos(role string) []mesos.Resource {
-	var list []mesos.Resource
-	names := b.Names()
-	if role == "" {
-		slices.SortStableFunc(names, func(x, y string) int { return cmp.Compare(len(b.ranges[x]), len(b.ranges[y])) })
-	}
-	for _, name := range names {
-		resource := mesos.Resource{Name: name}
+	var list, last []mesos.Resource
+	for _, one := range b.sorted() {
+		resource := one.like
 		if role != "" {
-			star := "*"
-			resource.Role = &star
 			resource.AllocationInfo = &mesos.Resource_AllocationInfo{Role: &role}
 		}
-		if ranges, ok := b.ranges[name]; ok {
-			resource.Type = mesos.RANGES.Enum()
-			resource.Ranges = &mesos.Value_Ranges{}
-			for _, r := range ranges {
-				resource.Ranges.Range = append(resource.Ranges.Range, mesos.Value_Range{Begin: r.Begin, End: r.End})
-			}
-		} else {
+		if one.ranges == nil {
 			resource.Type = mesos.SCALAR.Enum()
-			resource.Scalar = &mesos.Value_Scalar{Value: b.Scalar(name)}
+			resource.Scalar = &mesos.Value_Scalar{Value: float64(one.scalar) / 1000}
+			list = append(list, resource)
+			continue
 		}
-		list = append(list, resource)
+		resource.Type, resource.Ranges = mesos.RANGES.Enum(), &mesos.Value_Ranges{}
+		for _, r := range one.ranges {
+			resource.Ranges.Range = append(resource.Ranges.Range, mesos.Value_Range{Begin: r.Begin, End: r.End})
+		}
+		if role == "" {
+			last = append(last, resource)
+		} else {
+			list = append(list, resource)
+		}
 	}
-	return list
+	return append(list, last...)
 }
 
 // Allocate marks resources as allocated to a role where they do not say so.

@@ -3,6 +3,7 @@
 package wire
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"mime"
@@ -51,8 +52,16 @@ func Text(w http.ResponseWriter, status int, text string) {
 	_, _ = io.WriteString(w, text)
 }
 
+// Object is a JSON object of the endpoints that have no protobuf form.
+type Object = map[string]any
+
 // WriteJSON answers with a JSON document, as JSONP where the request asks for that.
-func WriteJSON(w http.ResponseWriter, r *http.Request, document []byte) {
+func WriteJSON(w http.ResponseWriter, r *http.Request, value any) {
+	document, err := json.Marshal(value)
+	if err != nil {
+		Text(w, http.StatusInternalServerError, err.Error())
+		return
+	}
 	media := JSON
 	if callback := r.URL.Query().Get("jsonp"); callback != "" {
 		media = "text/javascript"

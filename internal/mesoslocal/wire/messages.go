@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"time"
+
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
@@ -18,6 +20,7 @@ type (
 	TaskInfo      = Proto[mesos.TaskInfo, *mesos.TaskInfo]
 	TaskStatus    = Proto[mesos.TaskStatus, *mesos.TaskStatus]
 	KillPolicy    = Proto[mesos.KillPolicy, *mesos.KillPolicy]
+	Resource      = Proto[mesos.Resource, *mesos.Resource]
 )
 
 // ToAgent is one message of the master: exactly one field is set.
@@ -31,6 +34,9 @@ type ToAgent struct {
 	ShutdownExecutor  *ExecutorRef
 	ShutdownFramework *FrameworkRef
 	UpdateFramework   *FrameworkInfo
+	Operation         *Operation
+	OperationKnown    *OperationDone
+	Drain             *Drain
 	Shutdown          *Shutdown
 }
 
@@ -42,6 +48,7 @@ type ToMaster struct {
 	Update       *Update
 	Exited       *Exited
 	FromExecutor *ExecutorMessage
+	Operation    *OperationDone
 	Unregister   *Shutdown
 }
 
@@ -138,4 +145,43 @@ type Exited struct {
 	FrameworkID string
 	ExecutorID  string
 	Status      int
+}
+
+// Operation changes an agent's resources.
+type Operation struct {
+	FrameworkID string
+	ID          string // the framework's; empty: it wants no word of its end
+	From, To    []Resource
+}
+
+// OperationDone tells of the end of an operation with an id, until it is known.
+type OperationDone struct {
+	FrameworkID string
+	ID          string
+	UUID        []byte
+}
+
+// Drain has an agent kill all its tasks.
+type Drain struct {
+	MaxGrace *time.Duration // bounds the tasks' own grace periods
+	MarkGone bool
+	Over     bool // the agent is in use again
+}
+
+// Resources wraps resources for the link.
+func Resources(list []mesos.Resource) []Resource {
+	wrapped := make([]Resource, len(list))
+	for i := range list {
+		wrapped[i].Value = list[i]
+	}
+	return wrapped
+}
+
+// Unwrap returns the resources of a message.
+func Unwrap(wrapped []Resource) []mesos.Resource {
+	list := make([]mesos.Resource, len(wrapped))
+	for i := range wrapped {
+		list[i] = wrapped[i].Value
+	}
+	return list
 }
