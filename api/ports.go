@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"tidemill/jobs"
@@ -40,6 +41,8 @@ type Scheduler interface {
 	// Connections hands the addresses and credentials of a task's kind to the
 	// bearer of the task's own token.
 	Connections(ctx context.Context, task jobs.TaskID, token string) (jobs.Connections, error)
+	// State is all that is stored, as it is at one instant.
+	State(ctx context.Context) (io.WriterTo, error)
 	Status(ctx context.Context) (jobs.Status, error)
 	// Watch delivers what changes until ctx ends. It closes the channel of a
 	// receiver that does not keep up.

@@ -23,6 +23,12 @@ func (s *Server) statusOperations(api huma.API) {
 		func(ctx context.Context, _ *struct{}) (*body[jobs.Status], error) {
 			return bodyOf(s.Scheduler.Status(ctx))
 		})
+	state := operation(http.MethodGet, "/v1/state", "exportState", "Write all that is stored, as it is at one instant.")
+	state.Responses = map[string]*huma.Response{"200": {
+		Description: "A line of JSON each: a head, then the records by key, without what signs tokens.",
+		Content:     map[string]*huma.MediaType{rest.Lines: {Schema: &huma.Schema{Type: huma.TypeString}}},
+	}}
+	huma.Register(api, state, s.exportState)
 	events := operation(http.MethodGet, "/v1/events", "watch", "Stream what changes, as server-sent events.")
 	events.Responses = map[string]*huma.Response{"200": {
 		Description: "One event a change; its data is a Notice.",
@@ -31,6 +37,20 @@ func (s *Server) statusOperations(api huma.API) {
 		}},
 	}}
 	huma.Register(api, events, s.watch)
+}
+
+func (s *Server) exportState(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
+	reading, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	state, err := s.Scheduler.State(reading)
+	if err != nil {
+		return nil, rest.FromError(err)
+	}
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		hc.SetHeader("Content-Type", rest.Lines)
+		hc.SetStatus(http.StatusOK)
+		_, _ = state.WriteTo(hc.BodyWriter()) // the caller may be gone, and counts the lines
+	}}, nil
 }
 
 func (s *Server) watch(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {

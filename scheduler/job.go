@@ -47,9 +47,17 @@ func (j stateChange) encode(now time.Time) []byte {
 	return encode(j.state, j.stateExtra)
 }
 
+// sortRuns puts the oldest first; of those made at one instant what is under
+// way comes before what waits for it.
 func sortRuns(list []*run) {
+	waits := func(x *run) int {
+		if x.rec.State == jobs.RunPending {
+			return 1
+		}
+		return 0
+	}
 	slices.SortFunc(list, func(a, b *run) int {
-		return cmp.Or(a.rec.Created.Compare(b.rec.Created), a.rec.Nominal.Compare(b.rec.Nominal), cmp.Compare(a.rec.ID, b.rec.ID))
+		return cmp.Or(a.rec.Created.Compare(b.rec.Created), waits(a)-waits(b), a.rec.Nominal.Compare(b.rec.Nominal), cmp.Compare(a.rec.ID, b.rec.ID))
 	})
 }
 

@@ -44,7 +44,8 @@ type Record struct {
 
 // Store keeps the scheduler's records under one leader's term.
 type Store interface {
-	// Load calls each for every record, after a sync, in no order.
+	// Load calls each for every record, after a sync, in no order. It may be
+	// called beside Commit, and gives all records as they are at one instant.
 	Load(ctx context.Context, each func(Record) error) error
 	// Commit applies a batch whole or not at all. It is durable when nil returns.
 	Commit(ctx context.Context, b Batch) error

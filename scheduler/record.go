@@ -10,7 +10,9 @@ import (
 	"tidemill/jobs"
 )
 
-// Format is the version of the records this program writes and knows.
+// Format is the newest version of the records that this program knows. A new
+// store begins with it; an older one keeps its own, so that the program that
+// wrote it can still lead, until "state upgrade" raises it.
 const Format = 1
 
 // record is a thing that lies in the store under a key of its own. encode
@@ -38,13 +40,18 @@ type metaRecord struct {
 	Secret    []byte `json:"secret,omitempty"`
 	// Clock is the core's time when it was last written with this record.
 	Clock time.Time `json:"clock,omitzero"`
+	// Importing is what is being written to the store: it is not whole.
+	Importing string `json:"importing,omitempty"`
 
 	extra unknown
 }
 
 func (m *metaRecord) key() string { return keyMeta }
 func (m *metaRecord) encode(now time.Time) []byte {
-	m.Format, m.Clock = Format, now
+	if m.Format == 0 {
+		m.Format = Format
+	}
+	m.Clock = now
 	return encode(m, m.extra)
 }
 
@@ -188,6 +195,12 @@ func (c *Core) loadMeta(r Record) error {
 			Code: jobs.Conflict, Op: "load", Subject: "the store",
 			Message: fmt.Sprintf("its format is %d, and this program knows formats up to %d", c.meta.Format, Format),
 			Hint:    "run a newer tidemill",
+		}
+	}
+	if c.meta.Importing != "" {
+		return &jobs.Error{
+			Code: jobs.Conflict, Op: "load", Subject: "the store", Message: "an import of " + c.meta.Importing + " into it did not end",
+			Hint: "do it again: tidemill state import --replace",
 		}
 	}
 	c.advance(c.meta.Clock)

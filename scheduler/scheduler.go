@@ -8,6 +8,7 @@ package scheduler
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -266,6 +267,20 @@ func (s *Scheduler) Status(ctx context.Context) (jobs.Status, error) {
 		err = nil
 	}
 	return st, err
+}
+
+// State reads all records of the store, as they are at one instant: no write
+// happens meanwhile.
+func (s *Scheduler) State(ctx context.Context) (io.WriterTo, error) {
+	t, err := s.leading()
+	if err != nil {
+		return nil, err
+	}
+	var records []Record
+	if err := t.leader.Load(ctx, func(r Record) error { records = append(records, r); return nil }); err != nil {
+		return nil, &jobs.Error{Code: jobs.Unavailable, Op: "export the state", Err: err, Hint: "try again in a moment"}
+	}
+	return NewExport(records, t.leader.Term(), s.opt.Now())
 }
 
 // Watch delivers what changes from now on. A watcher that falls behind is

@@ -12,6 +12,7 @@ import (
 const inFlight = 64
 
 // Load reads all records, many at once, after a sync and a look whether the term is still ours.
+// Commits wait meanwhile, so that what is read is of one instant.
 func (l *Leadership) Load(ctx context.Context, each func(scheduler.Record) error) error {
 	if err := l.take(ctx); err != nil {
 		return err
@@ -22,6 +23,9 @@ func (l *Leadership) Load(ctx context.Context, each func(scheduler.Record) error
 	}
 	if err := l.settle(ctx); err != nil {
 		return l.loading(err)
+	}
+	if u := l.unsettled; u != nil { // it may yet be applied, between two of the reads
+		return fmt.Errorf("load the records: the outcome of batch %d is open: %w", u.Sequence, scheduler.ErrUncertain)
 	}
 	if err := l.list(ctx); err != nil {
 		return l.loading(err)

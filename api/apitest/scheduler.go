@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ type Scheduler struct {
 	logs     map[string][]byte // by task and stream
 	final    map[jobs.TaskID]bool
 	status   jobs.Status
+	state    string
 	fail     error
 	watchers map[chan jobs.Notice]bool
 	sequence int64
@@ -44,6 +46,13 @@ func (s *Scheduler) Fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = err
+}
+
+// SetState sets what State gives.
+func (s *Scheduler) SetState(lines string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = lines
 }
 
 // SetStatus sets what Status gives.
@@ -410,6 +419,13 @@ func (s *Scheduler) Status(context.Context) (jobs.Status, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.status, s.fail
+}
+
+// State gives what SetState was told.
+func (s *Scheduler) State(context.Context) (io.WriterTo, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.NewReader(s.state), s.fail
 }
 
 // Watch delivers what Notify is told.

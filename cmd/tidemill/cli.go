@@ -26,6 +26,7 @@ type commandLine struct {
 	Job       jobCmd       `cmd:"" help:"Validate, apply, list, show, run, pause, resume and delete jobs."`
 	Run       runCmd       `cmd:"" help:"List, show and kill runs, and read their logs."`
 	Schedule  scheduleCmd  `cmd:"" help:"Try out schedules."`
+	State     stateCmd     `cmd:"" help:"Export, import, check and upgrade what is stored."`
 	Import    importCmd    `cmd:"" help:"Take over jobs from another scheduler."`
 	Export    exportCmd    `cmd:"" help:"Write jobs in another scheduler's form."`
 	Doctor    doctorCmd    `cmd:"" help:"Check this machine and the addresses for what Tidemill needs."`

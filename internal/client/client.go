@@ -189,6 +189,24 @@ func (c *Client) Status(ctx context.Context) (s jobs.Status, err error) {
 	return s, err
 }
 
+// State reads all that is stored; what it gives must be written once.
+func (c *Client) State(ctx context.Context) (io.WriterTo, error) {
+	res, err := c.send(ctx, http.MethodGet, c.at("v1", "state"), nil)
+	if err != nil {
+		return nil, err
+	}
+	return download{res.Body}, nil
+}
+
+// download is an answer that is not read yet.
+type download struct{ io.ReadCloser }
+
+// WriteTo reads it to its end.
+func (d download) WriteTo(w io.Writer) (int64, error) {
+	n, err := io.Copy(w, d.ReadCloser)
+	return n, errors.Join(err, d.Close())
+}
+
 func (c *Client) at(parts ...string) *url.URL {
 	for i, p := range parts {
 		parts[i] = url.PathEscape(p)

@@ -51,6 +51,7 @@ func TestAnswersAsTheScheduler(t *testing.T) {
 	c := connect(t, direct)
 	direct.SetStatus(jobs.Status{Leading: true, Master: "m", Problems: []string{"p"}})
 	direct.WriteLog("a.1.r-1.0.1.0.1", "stderr", "0123456789")
+	direct.SetState("{}\n")
 	if _, err := c.Apply(ctx, []jobs.Job{{Name: "a/../b", Kind: "noop"}}); err == nil {
 		t.Error("a bad name was accepted")
 	}
@@ -63,10 +64,19 @@ func TestAnswersAsTheScheduler(t *testing.T) {
 		t.Fatal(err)
 	}
 	questions := map[string]func(s api.Scheduler) (any, error){
-		"job":     func(s api.Scheduler) (any, error) { return s.Job(ctx, "b.c-d") },
-		"no job":  func(s api.Scheduler) (any, error) { return s.Job(ctx, "c") },
-		"run":     func(s api.Scheduler) (any, error) { return s.RunView(ctx, run.ID) },
-		"no run":  func(s api.Scheduler) (any, error) { return s.RunView(ctx, "a b/c") },
+		"job":    func(s api.Scheduler) (any, error) { return s.Job(ctx, "b.c-d") },
+		"no job": func(s api.Scheduler) (any, error) { return s.Job(ctx, "c") },
+		"run":    func(s api.Scheduler) (any, error) { return s.RunView(ctx, run.ID) },
+		"no run": func(s api.Scheduler) (any, error) { return s.RunView(ctx, "a b/c") },
+		"state": func(s api.Scheduler) (any, error) {
+			state, err := s.State(ctx)
+			if err != nil {
+				return nil, err
+			}
+			var text strings.Builder
+			_, err = state.WriteTo(&text)
+			return text.String(), err
+		},
 		"status":  func(s api.Scheduler) (any, error) { return s.Status(ctx) },
 		"log":     func(s api.Scheduler) (any, error) { return s.Log(ctx, "a.1.r-1.0.1.0.1", "stderr", 3, 4) },
 		"no log":  func(s api.Scheduler) (any, error) { return s.Log(ctx, "z", "stdout", 0, 4) },

@@ -20,6 +20,7 @@ const (
 	ProblemJSON = "application/problem+json"
 	Text        = "text/plain; charset=utf-8"
 	EventStream = "text/event-stream"
+	Lines       = "application/x-ndjson"
 )
 
 // The headers beyond HTTP's own.

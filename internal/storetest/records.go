@@ -96,6 +96,44 @@ func again(t *testing.T, c Cluster) {
 	wantRecords(t, next, map[string]string{"a": "4"})
 }
 
+// instant loads while batches change all records together.
+func instant(t *testing.T, c Cluster) {
+	const records, batches = 50, 20
+	l := lead(t, c.Join(t, "http://127.0.0.1:1"))
+	all := func(value string) (changes []scheduler.Change) {
+		for i := range records {
+			changes = append(changes, put(fmt.Sprintf("runs/%d", i), value))
+		}
+		return changes
+	}
+	commit(t, l, 1, all("0")...)
+	var failed error
+	done, ctx := make(chan struct{}), bounded(t)
+	t.Cleanup(func() { <-done })
+	go func() {
+		defer close(done)
+		for n := 1; n <= batches && failed == nil; n++ {
+			failed = l.Commit(ctx, scheduler.Batch{Sequence: int64(n + 1), Changes: all(fmt.Sprint(n))})
+		}
+	}()
+	for ended := false; !ended; {
+		select {
+		case <-done: // and load once more
+			ended = true
+		default:
+		}
+		found := load(t, l)
+		for key, value := range found {
+			if value != found["runs/0"] || len(found) != records {
+				t.Fatalf("%s is %s, runs/0 is %s, of %d records", key, value, found["runs/0"], len(found))
+			}
+		}
+	}
+	if failed != nil {
+		t.Fatal(failed)
+	}
+}
+
 func check(t *testing.T, c Cluster) {
 	m := c.Join(t, "http://127.0.0.1:1")
 	l := lead(t, m)

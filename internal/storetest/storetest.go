@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) Cluster) {
 		{"records are found again as they were last committed", records},
 		{"a batch is whole, in order, and like the model", model},
 		{"a batch committed again is recognised", again},
+		{"what is loaded is of one instant", instant},
 		{"a batch without changes checks the term", check},
 		{"the largest batches fit", largest},
 		{"a new term fences the former", fence},
