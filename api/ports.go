@@ -43,6 +43,10 @@ type Scheduler interface {
 	Connections(ctx context.Context, task jobs.TaskID, token string) (jobs.Connections, error)
 	// State is all that is stored, as it is at one instant.
 	State(ctx context.Context) (io.WriterTo, error)
+	// Agents lists the agents that have offered something to the leader, by host.
+	Agents(ctx context.Context) ([]jobs.AgentView, error)
+	// ReleaseAgent lets tasks be placed again on an agent that is avoided.
+	ReleaseAgent(ctx context.Context, id string) (jobs.AgentView, error)
 	Status(ctx context.Context) (jobs.Status, error)
 	// Watch delivers what changes until ctx ends. It closes the channel of a
 	// receiver that does not keep up.

@@ -18,6 +18,10 @@ import (
 // heartbeat keeps an event stream's way open, and finds out that its reader is gone.
 const heartbeat = 15 * time.Second
 
+type agentPath struct {
+	ID string `path:"id" maxLength:"200" doc:"The agent's id, as Mesos gave it."`
+}
+
 func (s *Server) statusOperations(api huma.API) {
 	register(api, http.MethodGet, "/v1/status", "showStatus", "Show who leads, the master, and what needs attention.",
 		func(ctx context.Context, _ *struct{}) (*body[jobs.Status], error) {
@@ -29,6 +33,14 @@ func (s *Server) statusOperations(api huma.API) {
 		Content:     map[string]*huma.MediaType{rest.Lines: {Schema: &huma.Schema{Type: huma.TypeString}}},
 	}}
 	huma.Register(api, state, s.exportState)
+	register(api, http.MethodGet, "/v1/agents", "listAgents", "List the agents that have offered something: how much, and which are avoided and why.",
+		func(ctx context.Context, _ *struct{}) (*body[[]jobs.AgentView], error) {
+			return bodyOf(s.Scheduler.Agents(ctx))
+		})
+	register(api, http.MethodPost, "/v1/agents/{id}/release", "releaseAgent", "Let tasks be placed again on an agent that is avoided.",
+		func(ctx context.Context, in *agentPath) (*body[jobs.AgentView], error) {
+			return bodyOf(s.Scheduler.ReleaseAgent(ctx, in.ID))
+		})
 	events := operation(http.MethodGet, "/v1/events", "watch", "Stream what changes, as server-sent events.")
 	events.Responses = map[string]*huma.Response{"200": {
 		Description: "One event a change; its data is a Notice.",

@@ -66,7 +66,7 @@ type WaitingSplit struct {
 
 // Refusal is one reason why a task was not placed; Count is over how many offers.
 type Refusal struct {
-	Code    string    `json:"code"` // no_offers, resources, constraint, locality, backoff, never_fits, avoided, paused, held, no_leader, unknown
+	Code    string    `json:"code"` // no_offers, resources, constraint, locality, backoff, never_fits, avoided, agent_avoided, paused, held, no_leader, unknown
 	Message string    `json:"message"`
 	Count   int       `json:"count,omitempty"`
 	Until   time.Time `json:"until,omitzero"`
@@ -102,21 +102,39 @@ type RunQuery struct {
 
 // Status is the state of the scheduler itself.
 type Status struct {
-	Leading      bool      `json:"leading"`
-	Leader       string    `json:"leader,omitempty"` // base URL
-	Term         int64     `json:"term,omitempty"`
-	Framework    string    `json:"framework,omitempty"`
-	Master       string    `json:"master,omitempty"`
-	Subscribed   bool      `json:"subscribed"`
-	LastOffer    time.Time `json:"last_offer,omitzero"`
-	Jobs         int       `json:"jobs"`
-	LiveRuns     int       `json:"live_runs"`
-	LiveTasks    int       `json:"live_tasks"`
-	WaitingTasks int       `json:"waiting_tasks"`
-	UnknownTasks int       `json:"unknown_tasks"`
-	Launches     int64     `json:"launches"`           // since this leader began
-	Problems     []string  `json:"problems,omitempty"` // what an operator should look at
-	Schedulers   []string  `json:"schedulers,omitempty"`
+	Leading       bool      `json:"leading"`
+	Leader        string    `json:"leader,omitempty"` // base URL
+	Term          int64     `json:"term,omitempty"`
+	Framework     string    `json:"framework,omitempty"`
+	Master        string    `json:"master,omitempty"`
+	Subscribed    bool      `json:"subscribed"`
+	LastOffer     time.Time `json:"last_offer,omitzero"`
+	Jobs          int       `json:"jobs"`
+	LiveRuns      int       `json:"live_runs"`
+	LiveTasks     int       `json:"live_tasks"`
+	WaitingTasks  int       `json:"waiting_tasks"`
+	UnknownTasks  int       `json:"unknown_tasks"`
+	Agents        int       `json:"agents"`                   // that have offered something
+	AvoidedAgents int       `json:"avoided_agents,omitempty"` // for what is begun there fails
+	Launches      int64     `json:"launches"`                 // since this leader began
+	Problems      []string  `json:"problems,omitempty"`       // what an operator should look at
+	Schedulers    []string  `json:"schedulers,omitempty"`
+}
+
+// AgentView is an agent as its offers, and what ran there, show it.
+type AgentView struct {
+	ID         string            `json:"id"`
+	Host       string            `json:"host"`
+	Address    string            `json:"address,omitempty"`
+	Region     string            `json:"region,omitempty"`
+	Zone       string            `json:"zone,omitempty"`
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Largest    Resources         `json:"largest"` // the most of each that one offer held
+	LastOffer  time.Time         `json:"last_offer"`
+	Tasks      int               `json:"tasks"`               // live attempts
+	Executors  []string          `json:"executors,omitempty"` // ours that its last offer named
+	Strikes    float64           `json:"strikes,omitempty"`   // failures that speak against it, fading
+	Avoided    *Refusal          `json:"avoided,omitempty"`   // why nothing is placed there now
 }
 
 // LogChunk is part of an attempt's log file.

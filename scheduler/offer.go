@@ -5,31 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"strings"
 	"time"
 
 	"tidemill/jobs"
 	"tidemill/scheduler/match"
 )
-
-// agent is what offers have told of an agent.
-type agent struct {
-	host    string
-	addr    string // where its files are read: it may change when it restarts
-	seen    time.Time
-	largest jobs.Resources // most of each resource that one offer held
-	live    map[string]int // our live tasks by shared executor
-	idle    map[string]time.Time
-}
-
-func (c *Core) agentOf(id string) *agent {
-	a, ok := c.agents[id]
-	if !ok {
-		a = &agent{live: map[string]int{}, idle: map[string]time.Time{}}
-		c.agents[id] = a
-	}
-	return a
-}
 
 func (c *Core) onOffered(e Offered) {
 	if c.stream == 0 {
@@ -38,7 +18,7 @@ func (c *Core) onOffered(e Offered) {
 	c.lastOffer = c.now
 	for _, o := range e.Offers {
 		a := c.agentOf(o.AgentID)
-		a.host, a.addr, a.seen = o.Hostname, o.Address, c.now
+		a.offer, a.seen = o, c.now
 		a.largest = jobs.Resources{
 			CPUs: max(a.largest.CPUs, o.Resources.CPUs), Mem: max(a.largest.Mem, o.Resources.Mem),
 			Disk: max(a.largest.Disk, o.Resources.Disk), GPUs: max(a.largest.GPUs, o.Resources.GPUs),
@@ -58,7 +38,13 @@ func (c *Core) match() {
 	offers := c.offers
 	c.offers = nil
 	accepts := make([]*Accept, len(offers))
-	widens := c.serve(match.NewRound(c.now, offers), func(s *split, p match.Placement) {
+	round := match.NewRound(c.now, offers)
+	for i := range offers {
+		if why, ok := c.aversion(c.agentOf(offers[i].AgentID)); ok {
+			round.Close(i, why)
+		}
+	}
+	widens := c.serve(round, func(s *split, p match.Placement) {
 		if accepts[p.Offer] == nil {
 			accepts[p.Offer] = &Accept{Offers: []string{offers[p.Offer].ID}}
 		}
@@ -237,45 +223,6 @@ func hashOf(spec ExecutorSpec) string {
 	spec.ID = ""
 	sum := sha256.Sum256(mustJSON(spec))
 	return hex.EncodeToString(sum[:6])
-}
-
-// agentDone counts an ended attempt out of its agent's shared executor.
-func (c *Core) agentDone(t *task) {
-	a, ok := c.agents[t.rec.Agent]
-	if !ok || a.live[t.rec.Executor] == 0 {
-		return
-	}
-	if a.live[t.rec.Executor]--; a.live[t.rec.Executor] == 0 {
-		delete(a.live, t.rec.Executor)
-		a.idle[t.rec.Executor] = c.now
-	}
-}
-
-// watchIdle shuts a shared executor down that had no work for long. It never
-// ends itself: that would race with a LAUNCH.
-func (c *Core) watchIdle(agentID string, a *agent, executors []string) {
-	for _, id := range executors {
-		if !strings.HasPrefix(id, executorPrefix+"shared-") || a.live[id] > 0 {
-			continue
-		}
-		since, known := a.idle[id]
-		if !known {
-			a.idle[id] = c.now
-			continue
-		}
-		if c.now.Sub(since) > c.cfg.ExecutorIdle && c.ready.count == 0 { // or it may be launched on in this step
-			delete(a.idle, id)
-			c.call(Shutdown{Agent: agentID, Executor: id})
-		}
-	}
-}
-
-// onExecutorLost forgets a shared executor. Its tasks' ends come as updates.
-func (c *Core) onExecutorLost(e ExecutorLost) {
-	if a, ok := c.agents[e.Agent]; ok {
-		delete(a.live, e.Executor)
-		delete(a.idle, e.Executor)
-	}
 }
 
 // decline returns what was not used. While something waits for a nearer

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"tidemill/jobs"
 )
@@ -48,4 +49,90 @@ func TestConstraintsCountTheRunsTasks(t *testing.T) {
 		t.Fatalf("%v was launched beside %s", list, second)
 	}
 	s.launchOne("a")
+}
+
+// TestBlackHoleAgentIsAvoided: one on which all launches fail gets nothing
+// more for a while, says why, and gets work again by time or command.
+func TestBlackHoleAgentIsAvoided(t *testing.T) {
+	s := newScript(t, manual(func(j *jobs.Job) { j.Retry.Attempts = 20 }))
+	s.offer("good")
+	run := s.start("j", "1")
+	for range 3 {
+		id := s.launchOne("hole")
+		s.update(id, jobs.TaskFailed, "SOURCE_SLAVE", "REASON_CONTAINER_LAUNCH_FAILED", "no space left on device")
+		s.wantAttempt(id, jobs.AttemptNotStarted)
+		s.wait(5 * time.Second)
+	}
+	if list := s.offer("hole"); len(list) != 0 {
+		t.Fatalf("%v was launched on an agent that has failed three times", list)
+	}
+	if text := s.reasons(run); !strings.Contains(text, "agent_avoided: agent hole is avoided") || !strings.Contains(text, "no space left on device") {
+		t.Errorf("the reasons are %s", text)
+	}
+	if st := s.core.Status(); st.Agents != 2 || st.AvoidedAgents != 1 {
+		t.Errorf("%d of %d agents are avoided, want 1 of 2", st.AvoidedAgents, st.Agents)
+	}
+	for _, a := range s.core.Agents() {
+		if (a.Avoided != nil) != (a.ID == "hole") {
+			t.Errorf("agent %s is avoided: %v", a.ID, a.Avoided)
+		}
+	}
+	first := s.launchOne("good")
+	s.executorSays(first, jobs.TaskRunning)
+	s.wait(5 * time.Minute)
+	s.executorSays(first, jobs.TaskFailed)
+	s.wait(time.Minute)
+	s.launchOne("hole") // by time
+}
+
+func TestAvoidedAgentIsReleased(t *testing.T) {
+	s := newScript(t, manual(nil))
+	s.offer("good")
+	s.start("j", "1")
+	for range 3 {
+		s.update(s.launchOne("hole"), jobs.TaskFailed, "SOURCE_SLAVE", "REASON_CONTAINER_LAUNCH_FAILED", "")
+		s.wait(5 * time.Second)
+	}
+	if list := s.offer("hole"); len(list) != 0 {
+		t.Fatalf("%v was launched", list)
+	}
+	if _, err := s.ask(ReleaseAgent{ID: "who"}); err == nil {
+		t.Error("an agent was released that nobody knows")
+	}
+	if _, err := s.ask(ReleaseAgent{ID: "hole"}); err != nil {
+		t.Fatal(err)
+	}
+	s.launchOne("hole")
+}
+
+// TestOneJobsFailuresSpeakAgainstTheJob: its work may end badly anywhere. What
+// fails on all agents does not have more than half of them avoided.
+func TestOneJobsFailuresSpeakAgainstTheJob(t *testing.T) {
+	retry := jobs.Retry{Attempts: 50, Backoff: jobs.Duration(time.Second), Max: jobs.Duration(time.Second)}
+	s := newScript(t, manual(func(j *jobs.Job) { j.Retry = retry }), manual(func(j *jobs.Job) { j.Name, j.Retry = "k", retry }))
+	s.offer("b")
+	s.start("j", "1")
+	fail := func(agent string) {
+		for _, id := range s.offer(agent) {
+			s.executorSays(id, jobs.TaskRunning)
+			s.executorSays(id, jobs.TaskFailed)
+		}
+	}
+	for range 5 {
+		fail("a")
+		s.wait(30 * time.Second)
+	}
+	if n := s.core.Status().AvoidedAgents; n != 0 {
+		t.Fatalf("%d agents are avoided for the failures of one job", n)
+	}
+	for i := range 12 { // now of several jobs, everywhere
+		s.start("k", fmt.Sprint(i))
+		for _, agent := range []string{"a", "b"} {
+			fail(agent)
+		}
+		s.wait(5 * time.Second)
+	}
+	if n := s.core.Status().AvoidedAgents; n != 1 {
+		t.Errorf("%d of two agents are avoided, want one", n)
+	}
 }

@@ -55,6 +55,9 @@ type (
 	}
 	// BackfillJob runs a job's instants of an interval; the answer is how many.
 	BackfillJob struct{ jobs.BackfillRequest }
+	// ReleaseAgent lets tasks be placed on an agent that is avoided; the answer
+	// is a jobs.AgentView.
+	ReleaseAgent struct{ ID string }
 )
 
 func (c *Core) onRequest(r Request) {
@@ -81,6 +84,8 @@ func (c *Core) onRequest(r Request) {
 		value, err = c.resolve(do.ID, do.As)
 	case BackfillJob:
 		value, err = c.backfillJob(do.BackfillRequest)
+	case ReleaseAgent:
+		value, err = c.releaseAgent(do.ID)
 	default:
 		err = fmt.Errorf("unknown request %T", r.Do)
 	}

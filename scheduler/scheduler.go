@@ -218,6 +218,17 @@ func (s *Scheduler) RunView(ctx context.Context, id jobs.RunID) (v jobs.RunView,
 	return v, err
 }
 
+// Agents lists the agents that have offered something to the leader.
+func (s *Scheduler) Agents(ctx context.Context) (list []jobs.AgentView, err error) {
+	err = s.look(ctx, func(c *Core) { list = c.Agents() })
+	return list, err
+}
+
+// ReleaseAgent lets tasks be placed again on an agent that is avoided.
+func (s *Scheduler) ReleaseAgent(ctx context.Context, id string) (jobs.AgentView, error) {
+	return request[jobs.AgentView](ctx, s, ReleaseAgent{ID: id})
+}
+
 // Log reads part of an attempt's stdout or stderr.
 func (s *Scheduler) Log(ctx context.Context, id jobs.TaskID, stream string, offset int64, limit int) (jobs.LogChunk, error) {
 	var task jobs.Task

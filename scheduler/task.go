@@ -129,6 +129,7 @@ func (c *Core) ended(t *task, state jobs.AttemptState, reason, message string) {
 	c.touch(t)
 	c.noticeTask(t)
 	c.agentDone(t)
+	c.judge(t)
 	x := t.run
 	s := t.split
 	if s == nil || s.current != t {

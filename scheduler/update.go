@@ -147,6 +147,9 @@ func neverStarted(reason string) bool {
 	return false
 }
 
+// refusedByExecutor is the reason where the executor did not begin the work.
+const refusedByExecutor = "refused by its executor"
+
 // settle ends an attempt by its outcome.
 func (c *Core) settle(t *task, out *jobs.Outcome, u jobs.Update) {
 	t.rec.Results = out.Values
@@ -165,7 +168,7 @@ func (c *Core) settle(t *task, out *jobs.Outcome, u jobs.Update) {
 	case out.OK:
 		c.succeed(t, u.Reason, message)
 	case out.NotStarted:
-		c.ended(t, jobs.AttemptNotStarted, "refused by its executor", message)
+		c.ended(t, jobs.AttemptNotStarted, refusedByExecutor, message)
 	case out.Killed:
 		reason := t.rec.Kill
 		if reason == "" {
@@ -263,8 +266,8 @@ func (c *Core) fetch(t *task, file string, limit int) {
 // sandboxOf is where an attempt's files lie, at the agent's present address.
 func (c *Core) sandboxOf(t *jobs.Task) Sandbox {
 	where := Sandbox{AgentAddr: t.AgentAddr, AgentID: t.Agent, FrameworkID: c.meta.Framework, Executor: t.Executor}
-	if a, ok := c.agents[t.Agent]; ok && a.addr != "" {
-		where.AgentAddr = a.addr
+	if a, ok := c.agents[t.Agent]; ok && a.offer.Address != "" {
+		where.AgentAddr = a.offer.Address
 	}
 	return where
 }

@@ -366,7 +366,7 @@ func (c *Core) neverFits(s *split) ([]jobs.Refusal, bool) {
 func (c *Core) Status() jobs.Status {
 	s := jobs.Status{
 		Framework: c.meta.Framework, Master: c.master, Subscribed: c.stream != 0, LastOffer: c.lastOffer,
-		WaitingTasks: c.ready.count, Launches: c.launches, Schedulers: slices.Clone(c.schedulers),
+		WaitingTasks: c.ready.count, Agents: len(c.agents), AvoidedAgents: c.avoidedAgents(), Launches: c.launches, Schedulers: slices.Clone(c.schedulers),
 	}
 	for _, j := range c.jobs {
 		if j.declared() {

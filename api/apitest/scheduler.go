@@ -28,6 +28,7 @@ type Scheduler struct {
 	final    map[jobs.TaskID]bool
 	status   jobs.Status
 	state    string
+	agents   []jobs.AgentView
 	fail     error
 	watchers map[chan jobs.Notice]bool
 	sequence int64
@@ -53,6 +54,13 @@ func (s *Scheduler) SetState(lines string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state = lines
+}
+
+// SetAgents sets what Agents gives.
+func (s *Scheduler) SetAgents(list ...jobs.AgentView) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.agents = list
 }
 
 // SetStatus sets what Status gives.
@@ -426,6 +434,26 @@ func (s *Scheduler) State(context.Context) (io.WriterTo, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return strings.NewReader(s.state), s.fail
+}
+
+// Agents gives what SetAgents set.
+func (s *Scheduler) Agents(context.Context) ([]jobs.AgentView, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.agents), s.fail
+}
+
+// ReleaseAgent forgives one of them.
+func (s *Scheduler) ReleaseAgent(_ context.Context, id string) (jobs.AgentView, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.agents {
+		if s.agents[i].ID == id && s.fail == nil {
+			s.agents[i].Avoided, s.agents[i].Strikes = nil, 0
+			return s.agents[i], nil
+		}
+	}
+	return jobs.AgentView{}, cmp.Or(s.fail, error(&jobs.Error{Code: jobs.NotFound, Op: "release", Subject: "agent " + id, Message: "no such agent"}))
 }
 
 // Watch delivers what Notify is told.

@@ -25,6 +25,7 @@ type commandLine struct {
 	Scheduler schedulerCmd `cmd:"" help:"Run one of a cluster's schedulers."`
 	Job       jobCmd       `cmd:"" help:"Validate, apply, list, show, run, pause, resume and delete jobs."`
 	Run       runCmd       `cmd:"" help:"List, show and kill runs, and read their logs."`
+	Agent     agentCmd     `cmd:"" help:"List the agents, and release those that are avoided."`
 	Schedule  scheduleCmd  `cmd:"" help:"Try out schedules."`
 	State     stateCmd     `cmd:"" help:"Export, import, check and upgrade what is stored."`
 	Import    importCmd    `cmd:"" help:"Take over jobs from another scheduler."`

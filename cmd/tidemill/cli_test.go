@@ -314,3 +314,17 @@ func TestCommandsAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+func TestAgents(t *testing.T) {
+	s := newShell(t, "")
+	why := jobs.Refusal{Code: "agent_avoided", Message: "it fails over and over", Until: apitest.Created()}
+	s.SetAgents(jobs.AgentView{
+		ID: "S1", Host: "agent-a", Attributes: map[string]string{"rack": "a", "cassandra": "dc1"}, Largest: jobs.Resources{CPUs: 2, Mem: 1024}, Avoided: &why,
+	})
+	s.run(t, "agent", "list").want(t, exitOK, "cassandra:dc1 rack:a", "")
+	s.run(t, "agent", "list").want(t, exitOK, "until 2026-01-31T12:00:00Z: it fails over and over", "")
+	s.run(t, "agent", "release", "S2").want(t, exitFailed, "", "no such agent")
+	if out := s.run(t, "agent", "release", "S1", "-o", "json").out; strings.Contains(out, "avoided") {
+		t.Errorf("it is avoided still: %s", out)
+	}
+}

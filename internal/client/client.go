@@ -183,6 +183,18 @@ func (c *Client) Connections(ctx context.Context, task jobs.TaskID, token string
 	return out, err
 }
 
+// Agents lists the agents that have offered something to the leader.
+func (c *Client) Agents(ctx context.Context) (list []jobs.AgentView, err error) {
+	err = c.call(ctx, http.MethodGet, c.at("v1", "agents"), nil, &list)
+	return list, err
+}
+
+// ReleaseAgent lets tasks be placed again on an agent that is avoided.
+func (c *Client) ReleaseAgent(ctx context.Context, id string) (v jobs.AgentView, err error) {
+	err = c.call(ctx, http.MethodPost, c.at("v1", "agents", id, "release"), nil, &v)
+	return v, err
+}
+
 // Status shows who leads, and what needs attention.
 func (c *Client) Status(ctx context.Context) (s jobs.Status, err error) {
 	err = c.call(ctx, http.MethodGet, c.at("v1", "status"), nil, &s)

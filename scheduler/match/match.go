@@ -91,6 +91,7 @@ type Round struct {
 	byDC   map[string][]int
 	shapes map[shape]*candidates
 	why    map[shape][]jobs.Refusal
+	closed map[int]jobs.Refusal // offers that nothing is placed on
 }
 
 // NewRound begins one.
@@ -100,7 +101,7 @@ func NewRound(now time.Time, offers []jobs.Offer) *Round {
 		free: make([]jobs.Resources, len(offers)), ports: make([][]jobs.PortRange, len(offers)),
 		warm:   make([]map[string]bool, len(offers)),
 		byHost: map[string][]int{}, byRack: map[string][]int{}, byDC: map[string][]int{},
-		shapes: map[shape]*candidates{}, why: map[shape][]jobs.Refusal{},
+		shapes: map[shape]*candidates{}, why: map[shape][]jobs.Refusal{}, closed: map[int]jobs.Refusal{},
 	}
 	for i := range offers {
 		o := &offers[i]
@@ -123,6 +124,9 @@ func NewRound(now time.Time, offers []jobs.Offer) *Round {
 	}
 	return r
 }
+
+// Close keeps an offer from all tasks, before the first is placed.
+func (r *Round) Close(offer int, why jobs.Refusal) { r.closed[offer] = why }
 
 // cassandraOf reads the attribute cassandra:<dc>; "false" and "" say no.
 func cassandraOf(o *jobs.Offer) (dc string, ok bool) {
@@ -222,7 +226,15 @@ func (r *Round) need(t *Task, i int) jobs.Resources {
 func (r *Round) fits(t *Task, i int) bool { return r.need(t, i).Fits(r.free[i]) }
 
 func (r *Round) allows(t *Task, i int) bool {
-	return t.Constraints.suits(&r.offers[i]) && t.Constraints.spreads(&r.offers[i], t.Placed)
+	return r.suits(t, i) && t.Constraints.spreads(&r.offers[i], t.Placed)
+}
+
+// suits is the part of allows that stays the same for all of a round.
+func (r *Round) suits(t *Task, i int) bool {
+	if _, closed := r.closed[i]; closed {
+		return false
+	}
+	return t.Constraints.suits(&r.offers[i])
 }
 
 // take books the task on the offer, and says whether its executor is new there.

@@ -54,7 +54,7 @@ func (r *Round) shapeOf(t *Task) *candidates {
 	}
 	c = &candidates{}
 	for i := range r.offers {
-		if !t.Constraints.suits(&r.offers[i]) {
+		if !r.suits(t, i) {
 			continue
 		}
 		tier := elsewhereWarm
@@ -180,7 +180,14 @@ func (r *Round) shapeRefusals(t *Task) []jobs.Refusal {
 	}
 	var nearest []string // the smallest shortage
 	short := 0
+	var why []jobs.Refusal
 	for i := range r.offers {
+		if closed, ok := r.closed[i]; ok {
+			if len(why) < maxReasons {
+				why = append(why, closed)
+			}
+			continue
+		}
 		if text, ok := t.Constraints.violated(&r.offers[i], t.Placed); ok {
 			say(text)
 			continue
@@ -192,7 +199,6 @@ func (r *Round) shapeRefusals(t *Task) []jobs.Refusal {
 			}
 		}
 	}
-	var why []jobs.Refusal
 	if short > 0 {
 		why = append(why, jobs.Refusal{Code: "resources", Message: strings.Join(nearest, ", "), Count: short})
 	}
