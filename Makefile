@@ -22,9 +22,9 @@ GOVULNCHECK := .tools/govulncheck-$(GOVULNCHECK_VERSION)
 
 # Packages whose tests run side by side: the servers of `make test` need the rest of two cores.
 PARALLEL ?= 2
-# How long each fuzz target and each benchmark runs.
+# How long each fuzz target runs, and which benchmarks do.
 FUZZTIME ?= 10s
-BENCHTIME ?= 1s
+BENCH ?= .
 # How many histories the simulation plays; a failing one prints its seed.
 HISTORIES ?= 100000
 # What the demo sends; KEEP=1 leaves it up until Ctrl-C.
@@ -85,9 +85,8 @@ conformance: tools ## Hold the Mesos adapters and the local Mesos against record
 		| grep -E 'conformance:|FAIL|^ok'
 
 .PHONY: bench
-bench: tools ## Run the benchmarks that need no server, each for BENCHTIME (1s)
-	@env -u CI go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -p 1 \
-		$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -n 1 dirname | sort -u)
+bench: build setup ## Run the benchmarks that match BENCH; all of them write docs/benchmarks.md (half an hour)
+	@bin/tidemill stack run -- go run ./internal/measure -bench '$(BENCH)'
 
 ##@ Check
 .PHONY: check

@@ -99,7 +99,7 @@ func (w *world) awaitLines(file, job string, n int) {
 // ran is a line that a task wrote.
 type ran struct{ job, nominal, attempt, what string }
 
-func readRan(t *testing.T, file string) []ran {
+func readRan(t testing.TB, file string) []ran {
 	f, err := os.Open(file)
 	if os.IsNotExist(err) {
 		return nil

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 
 // world is a cluster under test: a local Mesos and schedulers.
 type world struct {
-	t          *testing.T
+	t          testing.TB
 	program    string
 	dir        string
 	zk         string // host:port of the run's ZooKeeper
@@ -63,7 +63,7 @@ type process struct {
 
 // newWorld starts agents and schedulers on the run's ZooKeeper. The agents
 // fetch the executor from the scheduler, unless the flags say otherwise.
-func newWorld(t *testing.T, agents, schedulers int, flags ...string) *world {
+func newWorld(t testing.TB, agents, schedulers int, flags ...string) *world {
 	t.Helper()
 	addresses := stacktest.Shared(t)
 	path, err := program()
@@ -114,7 +114,7 @@ func (p *process) start() {
 	p.world.t.Helper()
 	cmd := exec.Command(p.world.program, p.args...)
 	cmd.Env = os.Environ()
-	cmd.Stdout, cmd.Stderr = testLog{p.world.t}, testLog{p.world.t}
+	cmd.Stderr = testLog{p.world.t}
 	if err := p.world.line.Attach(cmd); err != nil {
 		p.world.t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func (w *world) await(what string, limit time.Duration, ok func(context.Context)
 	}
 }
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +188,7 @@ func freePort(t *testing.T) int {
 }
 
 // testLog shows what the processes say with a failing test.
-type testLog struct{ t *testing.T }
+type testLog struct{ t testing.TB }
 
 func (l testLog) Write(b []byte) (int, error) {
 	l.t.Logf("%s", b)

@@ -56,6 +56,7 @@ var edges = []struct{ room, imports string }{
 	// Proofs.
 	{"internal/house", ""},
 	{"internal/storetest", "scheduler"},
+	{"internal/measure", ""},
 	{"internal/sim", "jobs jobs/schedule scheduler"},
 	{"internal/e2e", ""},
 	{"internal/demo", "jobs jobs/event jobs/archive/line deploy/demo internal/cassandra internal/client internal/events " +
