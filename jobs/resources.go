@@ -3,6 +3,8 @@ package jobs
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Resources are amounts: cpus in cores, mem and disk in MiB, gpus in devices,
@@ -49,6 +51,25 @@ func (r Resources) Short(free Resources) []string {
 	say("gpus", r.GPUs, free.GPUs)
 	say("ports", float64(r.Ports), float64(free.Ports))
 	return out
+}
+
+// String says what there is of which: "4 cpus, 1024 MiB of mem, 3 ports".
+func (r Resources) String() string {
+	var parts []string
+	say := func(amount float64, unit string) {
+		if amount > 0 {
+			parts = append(parts, strconv.FormatFloat(amount, 'f', -1, 64)+unit)
+		}
+	}
+	say(r.CPUs, " cpus")
+	say(r.Mem, " MiB of mem")
+	say(r.Disk, " MiB of disk")
+	say(r.GPUs, " gpus")
+	say(float64(r.Ports), " ports")
+	if len(parts) == 0 {
+		return "nothing"
+	}
+	return strings.Join(parts, ", ")
 }
 
 // PortRange is an inclusive range of ports.

@@ -136,3 +136,38 @@ func TestOneJobsFailuresSpeakAgainstTheJob(t *testing.T) {
 		t.Errorf("%d of two agents are avoided, want one", n)
 	}
 }
+
+// TestReasonsTellNeverFromNothing: too large for every agent, met by none, no
+// offers at all, and no offers any more are told apart.
+func TestReasonsTellNeverFromNothing(t *testing.T) {
+	large := manual(func(j *jobs.Job) { j.Resources.CPUs = 64 })
+	elsewhere := manual(func(j *jobs.Job) {
+		j.Name, j.Placement.Constraints = "k", []jobs.Constraint{{Field: "rack", Operator: jobs.Equals, Value: "z"}}
+	})
+	s := newScript(t, large, elsewhere, manual(func(j *jobs.Job) { j.Name = "l" }))
+	tooLarge, nowhere, plain := s.start("j", "1"), s.start("k", "1"), s.start("l", "1")
+	want := func(run jobs.RunID, texts ...string) {
+		t.Helper()
+		got := s.reasons(run)
+		for _, text := range texts {
+			if !strings.Contains(got, text) {
+				t.Errorf("after %s the reasons of %s are %q, want %q", s.now.Sub(s.now.Truncate(time.Hour)), run, got, text)
+			}
+		}
+	}
+	want(plain, "no_offers: no offer has come to this leader yet")
+	s.wait(20 * time.Second)
+	want(plain, "yet, though they were asked for")
+	first := s.launchOne("a")
+	want(tooLarge, "never_fits: no agent seen so far has ever offered enough: cpus short by 56", "on the largest, a, which offered 8 cpus, 8192 MiB of mem")
+	want(nowhere, "never_fits: no agent seen so far meets the constraints", "constraint rack EQUALS z (the agent has nothing)")
+	s.executorSays(first, jobs.TaskFinished)
+	plain = s.start("l", "2")
+	s.step(Offered{Offers: []jobs.Offer{{ID: "small", AgentID: "a", Hostname: "a", Resources: jobs.Resources{CPUs: 0.01, Mem: 8192}}}})
+	want(plain, "resources: cpus short by 0.09")
+	if got := s.reasons(plain); strings.Contains(got, "no_offers") || strings.Contains(got, "never_fits") {
+		t.Errorf("the reasons are %q, and it fits on an agent that has just offered something", got)
+	}
+	s.wait(20 * time.Second)
+	want(plain, "no_offers: no offers since 2026-01-01T00:00:20Z, though they were asked for", "resources: cpus short by 0.09")
+}

@@ -322,14 +322,31 @@ func (c *Core) Reasons(s *split) []jobs.Refusal {
 	if r, never := c.neverFits(s); never {
 		return append(r, slices.DeleteFunc(slices.Clone(s.why()), func(o jobs.Refusal) bool { return o.Code == "resources" })...)
 	}
-	if len(s.why()) == 0 {
-		last := "never"
-		if !c.lastOffer.IsZero() {
-			last = c.lastOffer.UTC().Format(time.RFC3339)
-		}
-		return one("no_offers", "no offer has come since it waits (the last came %s)", last)
+	if r, none := c.noOffers(s); none {
+		return append(r, s.why()...)
 	}
 	return slices.Clone(s.why())
+}
+
+// noOffersAfter is how long Mesos may offer nothing while something waits
+// before that is a reason of its own: allocation goes by the second.
+const noOffersAfter = 10 * time.Second
+
+// noOffers says whether Mesos offers nothing, and since when.
+func (c *Core) noOffers(s *split) ([]jobs.Refusal, bool) {
+	switch {
+	case len(s.why()) == 0: // not one since it waits
+	case c.now.Sub(c.lastOffer) < noOffersAfter || c.now.Sub(s.since) < noOffersAfter:
+		return nil, false
+	}
+	text := "no offer has come to this leader yet"
+	if !c.lastOffer.IsZero() {
+		text = "no offers since " + c.lastOffer.UTC().Format(time.RFC3339)
+	}
+	if c.now.Sub(s.since) >= noOffersAfter {
+		text += ", though they were asked for: other frameworks hold what there is, the quota of the role is used up, or no agent is up"
+	}
+	return []jobs.Refusal{{Code: "no_offers", Message: text}}, true
 }
 
 // why is what stood against the split, or its class, when it was last tried.
@@ -340,25 +357,41 @@ func (s *split) why() []jobs.Refusal {
 	return s.refusals
 }
 
-// neverFits says whether no agent ever offered enough of some resource.
+// neverFits says whether no agent ever offered enough of some resource, of
+// those that meet the constraints; or whether there are none of these.
 func (c *Core) neverFits(s *split) ([]jobs.Refusal, bool) {
-	if len(c.agents) == 0 {
-		return nil, false
-	}
 	t := c.waitingTask(s)
 	need := t.Need.Add(t.Executor.Resources)
-	var best []string
-	for _, a := range c.agents {
-		lack := need.Short(a.largest)
-		if len(lack) == 0 {
+	var largest *agent
+	var lack []string
+	suited, seen := 0, 0
+	for _, id := range slices.Sorted(maps.Keys(c.agents)) {
+		a := c.agents[id]
+		if a.seen.IsZero() { // known by a task alone
+			continue
+		}
+		seen++
+		if !t.Constraints.Suits(&a.offer) {
+			continue
+		}
+		suited++
+		short := need.Short(a.largest)
+		if len(short) == 0 {
 			return nil, false
 		}
-		if best == nil || len(lack) < len(best) {
-			best = lack
+		if largest == nil || len(short) < len(lack) || (len(short) == len(lack) && a.largest.CPUs > largest.largest.CPUs) {
+			largest, lack = a, short
 		}
 	}
+	switch {
+	case seen == 0:
+		return nil, false
+	case suited == 0:
+		return []jobs.Refusal{{Code: "never_fits", Message: "no agent seen so far meets the constraints", Count: seen}}, true
+	}
 	return []jobs.Refusal{{
-		Code: "never_fits", Message: "no agent seen so far has ever offered enough: " + strings.Join(best, ", "), Count: len(c.agents),
+		Code: "never_fits", Count: suited, Message: fmt.Sprintf("no agent seen so far has ever offered enough: %s on the largest, %s, which offered %s",
+			strings.Join(lack, ", "), largest.offer.Hostname, largest.largest),
 	}}, true
 }
 

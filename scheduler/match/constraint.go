@@ -90,7 +90,8 @@ func (t *Tally) of(field string) map[string]int {
 	return t.counts[field]
 }
 
-func (c *Constraints) suits(o *jobs.Offer) bool {
+// Suits says whether the fixed constraints hold for an offer's agent.
+func (c *Constraints) Suits(o *jobs.Offer) bool {
 	if c == nil {
 		return true
 	}

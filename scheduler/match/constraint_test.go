@@ -31,7 +31,7 @@ func TestFixedConstraints(t *testing.T) {
 		{"gpu", jobs.Equals, "yes", false},
 		{"rack", jobs.Like, "(", false}, // the door would have refused it
 	} {
-		if got := one(c.field, c.operator, c.value).suits(o); got != c.want {
+		if got := one(c.field, c.operator, c.value).Suits(o); got != c.want {
 			t.Errorf("%s %s %s allows the agent: %t, want %t", c.field, c.operator, c.value, got, c.want)
 		}
 	}

@@ -234,7 +234,7 @@ func (r *Round) suits(t *Task, i int) bool {
 	if _, closed := r.closed[i]; closed {
 		return false
 	}
-	return t.Constraints.suits(&r.offers[i])
+	return t.Constraints.Suits(&r.offers[i])
 }
 
 // take books the task on the offer, and says whether its executor is new there.
