@@ -86,6 +86,7 @@ type Core struct {
 	now   time.Time // never goes back
 
 	jobs    map[jobs.Name]*job
+	byName  []*job // see orderedJobs
 	graph   *jobs.Graph
 	runs    map[jobs.RunID]*run
 	tasks   map[jobs.TaskID]*task

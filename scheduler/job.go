@@ -22,6 +22,7 @@ type job struct {
 	recent               []*run // final, oldest first
 	held                 string // why nothing of it may move
 	due                  time.Time
+	words                string // in which a search looks; empty: to be made again
 }
 
 // declared says whether the job exists for its users.

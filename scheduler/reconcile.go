@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -25,13 +26,13 @@ func (c *Core) onElected(e Elected) {
 	}
 }
 
+// orderedJobs are all jobs by name. A job is never taken out, so that the
+// order holds until one is added.
 func (c *Core) orderedJobs() []*job {
-	return slices.SortedFunc(maps.Values(c.jobs), func(a, b *job) int {
-		if a.name < b.name {
-			return -1
-		}
-		return 1
-	})
+	if len(c.byName) != len(c.jobs) {
+		c.byName = slices.SortedFunc(maps.Values(c.jobs), func(a, b *job) int { return cmp.Compare(a.name, b.name) })
+	}
+	return c.byName
 }
 
 // resume rebuilds, after the records are loaded, what only memory holds.

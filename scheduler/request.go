@@ -196,7 +196,7 @@ func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) {
 	}
 	wasPaused := j.rec.Job.Paused
 	n.Version, n.Incarnation, n.Updated = j.rec.Job.Version+1, j.state.Incarnation, c.now
-	j.rec.Job, j.traits, j.held = n, traits, ""
+	j.rec.Job, j.traits, j.held, j.words = n, traits, "", ""
 	delete(c.problems, "job "+string(n.Name))
 	j.due = c.now.Add(-1) // earlier arrangements are void
 	if err := c.compile(j); err != nil {

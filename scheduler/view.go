@@ -123,12 +123,11 @@ func (j *job) endpoints() []jobs.Endpoint {
 func (c *Core) Jobs(q jobs.JobQuery) ([]jobs.JobView, int) {
 	search := strings.ToLower(q.Search)
 	var found []*job
-	for _, j := range c.jobs {
+	for _, j := range c.orderedJobs() {
 		if j.declared() && (q.Kind == "" || j.rec.Job.Kind == q.Kind) && j.contains(search) {
 			found = append(found, j)
 		}
 	}
-	slices.SortFunc(found, func(a, b *job) int { return strings.Compare(string(a.name), string(b.name)) })
 	total := len(found)
 	found = page(found, q.Offset, q.Limit)
 	out := make([]jobs.JobView, len(found))
@@ -142,12 +141,10 @@ func (j *job) contains(search string) bool {
 	if search == "" {
 		return true
 	}
-	for _, text := range []string{string(j.name), j.rec.Job.Owner, j.rec.Job.Description, string(j.rec.Job.Spec)} {
-		if strings.Contains(strings.ToLower(text), search) {
-			return true
-		}
+	if declared := &j.rec.Job; j.words == "" {
+		j.words = strings.ToLower(strings.Join([]string{string(j.name), declared.Owner, declared.Description, string(declared.Spec)}, "\n"))
 	}
-	return false
+	return strings.Contains(j.words, search)
 }
 
 func page[T any](list []T, offset, limit int) []T {
