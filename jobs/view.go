@@ -108,6 +108,7 @@ type Status struct {
 	Framework     string    `json:"framework,omitempty"`
 	Master        string    `json:"master,omitempty"`
 	Subscribed    bool      `json:"subscribed"`
+	Stream        int64     `json:"stream,omitempty"` // the subscription's number in this term
 	LastOffer     time.Time `json:"last_offer,omitzero"`
 	Jobs          int       `json:"jobs"`
 	LiveRuns      int       `json:"live_runs"`
@@ -117,6 +118,9 @@ type Status struct {
 	Agents        int       `json:"agents"`                   // that have offered something
 	AvoidedAgents int       `json:"avoided_agents,omitempty"` // for what is begun there fails
 	Launches      int64     `json:"launches"`                 // since this leader began
+	HeldJobs      int       `json:"held_jobs,omitempty"`      // of records that cannot be read
+	Records       int       `json:"records,omitempty"`        // in the store
+	StoreBytes    int       `json:"store_bytes,omitempty"`    // their keys and values
 	Problems      []string  `json:"problems,omitempty"`       // what an operator should look at
 	Schedulers    []string  `json:"schedulers,omitempty"`
 }

@@ -9,8 +9,25 @@ import (
 // Engine is a term's core and its commit protocol: as pure as both are. A
 // term drives it with goroutines and the clock, the simulation with neither.
 type Engine struct {
-	core *Core
-	pipe pipeline
+	core   *Core
+	pipe   pipeline
+	stored stored
+}
+
+// stored counts what the store holds.
+type stored struct {
+	sizes map[string]int // in bytes, by key
+	bytes int
+}
+
+func (s *stored) put(key string, size int) {
+	s.bytes += size - s.sizes[key]
+	s.sizes[key] = size
+}
+
+func (s *stored) remove(key string) {
+	s.bytes -= s.sizes[key]
+	delete(s.sizes, key)
 }
 
 // Output is what an Engine asks for, to be done in this order.
@@ -22,10 +39,17 @@ type Output struct {
 }
 
 // NewEngine makes one with an empty core.
-func NewEngine(cfg Config, kinds *jobs.Registry) *Engine { return &Engine{core: New(cfg, kinds)} }
+func NewEngine(cfg Config, kinds *jobs.Registry) *Engine {
+	return &Engine{core: New(cfg, kinds), stored: stored{sizes: map[string]int{}}}
+}
 
 // Load takes in the records of a store, once, before the first Step.
-func (e *Engine) Load(records []Record) error { return e.core.Load(records) }
+func (e *Engine) Load(records []Record) error {
+	for _, r := range records {
+		e.stored.put(r.Key, len(r.Key)+len(r.Value))
+	}
+	return e.core.Load(records)
+}
 
 // Core is for looking between steps.
 func (e *Engine) Core() *Core { return e.core }
@@ -58,6 +82,17 @@ func (e *Engine) output(durable []Effects) Output {
 	out := Output{Durable: durable}
 	if b, ok := e.pipe.next(); ok {
 		out.Commit = &b
+		for _, c := range b.Changes {
+			if c.Value == nil {
+				e.stored.remove(c.Key)
+			} else {
+				e.stored.put(c.Key, len(c.Key)+len(c.Value))
+			}
+		}
 	}
 	return out
 }
+
+// Stored is how many records the store has, and the bytes of their keys and
+// values, when what is being written is.
+func (e *Engine) Stored() (records, bytes int) { return len(e.stored.sizes), e.stored.bytes }

@@ -59,7 +59,7 @@ func (s *Scheduler) Serve(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, errRemoved):
-			return &jobs.Error{Code: jobs.Conflict, Op: "subscribe", Err: err, Hint: "it was torn down, or its failover timeout passed; begin anew with another path in --zk and apply the jobs again"}
+			return &jobs.Error{Code: jobs.Conflict, Op: "subscribe", Err: err, Hint: "it was torn down, or its failover timeout passed; forget its id with: tidemill framework reset --force, and start again"}
 		case err != nil:
 			s.opt.Log.Error().Err(err).Msg("the term ended; campaigning again")
 		}
@@ -270,7 +270,10 @@ func (s *Scheduler) Status(ctx context.Context) (jobs.Status, error) {
 	var st jobs.Status
 	t, err := s.leading()
 	if err == nil {
-		err = t.look(ctx, func(c *Core) { st = c.Status() })
+		err = t.look(ctx, func(c *Core) {
+			st = c.Status()
+			st.Records, st.StoreBytes = t.engine.Stored()
+		})
 		st.Leading, st.Term = true, t.leader.Term()
 	}
 	st.Leader, _ = s.opt.Elector.Leader()

@@ -99,3 +99,32 @@ func refusal(message string) error {
 	}
 	return errors.New("the master ended the subscription: " + message)
 }
+
+// TearDown ends a framework at the master for good, and with it all its tasks.
+// One that the master has removed already is as well.
+func TearDown(ctx context.Context, m Mesos, framework string) error {
+	sub, err := m.Subscribe(ctx, framework)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case ev, open := <-sub.Events():
+			switch e := ev.(type) {
+			case Subscribed:
+				return sub.Send(ctx, Teardown{})
+			case Refused:
+				if err := refusal(e.Message); !errors.Is(err, errRemoved) {
+					return err
+				}
+				return nil
+			}
+			if !open {
+				return sub.Err()
+			}
+		}
+	}
+}

@@ -395,10 +395,13 @@ func (c *Core) neverFits(s *split) ([]jobs.Refusal, bool) {
 // Status is the scheduler's own state; the loop adds what it knows.
 func (c *Core) Status() jobs.Status {
 	s := jobs.Status{
-		Framework: c.meta.Framework, Master: c.master, Subscribed: c.stream != 0, LastOffer: c.lastOffer,
+		Framework: c.meta.Framework, Master: c.master, Subscribed: c.stream != 0, Stream: c.stream, LastOffer: c.lastOffer,
 		WaitingTasks: c.ready.count, Agents: len(c.agents), AvoidedAgents: c.avoidedAgents(), Launches: c.launches, Schedulers: slices.Clone(c.schedulers),
 	}
 	for _, j := range c.jobs {
+		if j.held != "" {
+			s.HeldJobs++
+		}
 		if j.declared() {
 			s.Jobs++
 			s.LiveRuns += len(j.live)

@@ -28,6 +28,7 @@ type commandLine struct {
 	Agent     agentCmd     `cmd:"" help:"List the agents, and release those that are avoided."`
 	Schedule  scheduleCmd  `cmd:"" help:"Try out schedules."`
 	State     stateCmd     `cmd:"" help:"Export, import, check and upgrade what is stored."`
+	Framework frameworkCmd `cmd:"" help:"Show, reset and tear down what is registered with Mesos."`
 	Import    importCmd    `cmd:"" help:"Take over jobs from another scheduler."`
 	Export    exportCmd    `cmd:"" help:"Write jobs in another scheduler's form."`
 	Doctor    doctorCmd    `cmd:"" help:"Check this machine and the addresses for what Tidemill needs."`

@@ -158,20 +158,16 @@ func serve(ctx context.Context, s service) error {
 	if err != nil {
 		return err
 	}
-	secret, err := config.Token(s.options.Framework.SecretFile)
+	framework, err := mesosOptions(s.options)
 	if err != nil {
 		return err
 	}
+	framework.Masters, framework.Codec, framework.Log = s.masters, s.codec, s.log
 	s.setExecutors(artifact)
-	f := s.options.Framework
 	core := scheduler.NewScheduler(scheduler.Options{
 		Core: s.core, Kinds: registry, Elector: s.elector, Connections: s.options.Connections, Log: s.log,
-		Mesos: mesos.NewScheduler(mesos.Options{
-			Masters: s.masters, Name: f.Name, User: f.User, Roles: []string{f.Role}, Hostname: hostOf(s.options.Advertise),
-			WebUI: s.options.Advertise, FailoverTimeout: f.FailoverTimeout.D(), Principal: f.Principal, Secret: secret,
-			Codec: s.codec, Log: s.log,
-		}),
-		Files: mesos.NewFiles(f.Principal, secret, nil),
+		Mesos: mesos.NewScheduler(framework),
+		Files: mesos.NewFiles(framework.Principal, framework.Secret, nil),
 	})
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), core.Metrics())
@@ -199,6 +195,16 @@ func serve(ctx context.Context, s service) error {
 	cancel()
 	all.Wait()
 	return errors.Join(err, served)
+}
+
+// mesosOptions are how the framework registers, whoever subscribes for it.
+func mesosOptions(o config.Options) (mesos.Options, error) {
+	f := o.Framework
+	secret, err := config.Token(f.SecretFile)
+	return mesos.Options{
+		Name: f.Name, User: f.User, Roles: []string{f.Role}, Hostname: hostOf(o.Advertise), WebUI: o.Advertise,
+		FailoverTimeout: f.FailoverTimeout.D(), Principal: f.Principal, Secret: secret,
+	}, err
 }
 
 // setExecutors says what agents are to run: this program, fetched from an
