@@ -47,19 +47,11 @@ func readState(ctx context.Context, g *globals, f storeFlags, log zerolog.Logger
 	if err != nil {
 		return nil, err
 	}
-	r, w := io.Pipe()
-	wrote := make(chan error, 1)
-	go func() {
-		_, err := state.WriteTo(w)
-		w.CloseWithError(err)
-		wrote <- err
-	}()
-	e, err := scheduler.ReadExport(r)
-	r.CloseWithError(err) // what is left is not wanted
-	if writeErr := <-wrote; err == nil {
-		err = writeErr
+	var text bytes.Buffer
+	if _, err := state.WriteTo(&text); err != nil {
+		return nil, err
 	}
-	return e, err
+	return scheduler.ReadExport(&text)
 }
 
 type stateExport struct {

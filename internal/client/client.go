@@ -201,22 +201,21 @@ func (c *Client) Status(ctx context.Context) (s jobs.Status, err error) {
 	return s, err
 }
 
-// State reads all that is stored; what it gives must be written once.
+// maxState bounds what is read of a state.
+const maxState = 1 << 30
+
+// State reads all that is stored.
 func (c *Client) State(ctx context.Context) (io.WriterTo, error) {
 	res, err := c.send(ctx, http.MethodGet, c.at("v1", "state"), nil)
 	if err != nil {
 		return nil, err
 	}
-	return download{res.Body}, nil
-}
-
-// download is an answer that is not read yet.
-type download struct{ io.ReadCloser }
-
-// WriteTo reads it to its end.
-func (d download) WriteTo(w io.Writer) (int64, error) {
-	n, err := io.Copy(w, d.ReadCloser)
-	return n, errors.Join(err, d.Close())
+	defer res.Body.Close()
+	var state bytes.Buffer
+	if _, err := io.Copy(&state, io.LimitReader(res.Body, maxState)); err != nil {
+		return nil, fmt.Errorf("read the state: %w", err)
+	}
+	return &state, nil
 }
 
 func (c *Client) at(parts ...string) *url.URL {
