@@ -27,6 +27,9 @@ FUZZTIME ?= 10s
 BENCH ?= .
 # How many histories the simulation plays; a failing one prints its seed.
 HISTORIES ?= 100000
+# How long each pass of the fault tests takes, and what jobs and faults are drawn from.
+DURATION ?= 5m
+SEED ?=
 # What the demo sends; KEEP=1 leaves it up until Ctrl-C.
 EVENTS ?= 100000
 KEEP ?=
@@ -78,6 +81,11 @@ fuzz: tools ## Run each fuzz target for FUZZTIME (10s)
 .PHONY: sim
 sim: tools ## Simulate HISTORIES (100000) random histories of crashes, failovers and lost messages
 	@go run ./internal/sim/simulate -histories $(HISTORIES)
+
+.PHONY: faults
+faults: tools setup ## Break a cluster of real processes for DURATION (5m) a pass, twice, and check what ran (SEED=n; needs root)
+	@go build -o bin/faults ./internal/faults/inject
+	@bin/faults -duration $(DURATION) $(if $(SEED),-seed $(SEED))
 
 .PHONY: conformance
 conformance: tools ## Hold the Mesos adapters and the local Mesos against recordings of a real one

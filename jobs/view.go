@@ -18,6 +18,17 @@ type JobView struct {
 	Children    []Name     `json:"children,omitempty"`
 	Held        string     `json:"held,omitempty"`      // why nothing of it runs: an unreadable record, a hold
 	Endpoints   []Endpoint `json:"endpoints,omitempty"` // of a service's running instances
+	// Skipped are the latest ranges of instants for which there is no run; lists leave them out.
+	Skipped []SkippedRange `json:"skipped,omitempty"`
+}
+
+// SkippedRange is a range of instants that were not run, and why. A run that
+// was skipped by itself is a run in the state skipped.
+type SkippedRange struct {
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"` // inclusive
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"` // when it was decided
 }
 
 // Endpoint is where a running instance of a service listens.

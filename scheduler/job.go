@@ -64,7 +64,7 @@ func sortRuns(list []*run) {
 
 // skip records a range of instants that will not be run.
 func (c *Core) skip(j *job, from, to time.Time, reason string) {
-	j.state.Skipped = append(j.state.Skipped, skippedRange{From: from, To: to, Reason: reason, At: c.now})
+	j.state.Skipped = append(j.state.Skipped, jobs.SkippedRange{From: from, To: to, Reason: reason, At: c.now})
 	if n := len(j.state.Skipped); n > keptRanges {
 		j.state.Skipped = slices.Clone(j.state.Skipped[n-keptRanges:])
 	}

@@ -74,7 +74,7 @@ type stateRecord struct {
 	Backfills   []backfill          `json:"backfills,omitempty"`
 	Edges       map[jobs.Name]*edge `json:"edges,omitempty"`       // by parent
 	Generations int                 `json:"generations,omitempty"` // of a service's runs
-	Skipped     []skippedRange      `json:"skipped,omitempty"`
+	Skipped     []jobs.SkippedRange `json:"skipped,omitempty"`
 	Successes   int64               `json:"successes,omitempty"`
 	Failures    int64               `json:"failures,omitempty"`
 	LastSuccess time.Time           `json:"last_success,omitzero"`
@@ -109,14 +109,6 @@ type parentRun struct {
 	Nominal  time.Time     `json:"nominal"`
 	Interval jobs.Interval `json:"interval,omitzero"`
 	State    jobs.RunState `json:"state"`
-}
-
-// skippedRange records instants that were not run, and why.
-type skippedRange struct {
-	From   time.Time `json:"from"`
-	To     time.Time `json:"to"`
-	Reason string    `json:"reason"`
-	At     time.Time `json:"at"`
 }
 
 // keptRanges bounds the skipped ranges a job's state holds.

@@ -30,6 +30,7 @@ func (c *Core) JobView(name jobs.Name) (jobs.JobView, error) {
 	v := c.summary(j)
 	v.Children = slices.Clone(c.graph.Children(name))
 	v.Endpoints = j.endpoints()
+	v.Skipped = slices.Clone(j.state.Skipped)
 	return v, nil
 }
 

@@ -26,6 +26,7 @@ type Options struct {
 	SessionTimeout time.Duration // DefaultSessionTimeout where it is 0
 	Advertise      string        // base URL of this scheduler
 	Log            zerolog.Logger
+	Now            func() time.Time // time.Now where it is nil
 }
 
 // Client is a scheduler's way to ZooKeeper. It implements scheduler.Elector.
@@ -34,6 +35,7 @@ type Client struct {
 	layout
 	url     string
 	timeout time.Duration
+	now     func() time.Time
 	members atomic.Pointer[[]member]
 }
 
@@ -51,11 +53,14 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	if o.SessionTimeout == 0 {
 		o.SessionTimeout = DefaultSessionTimeout
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	conn, err := connect(ctx, o.Address, o.SessionTimeout, o.Log)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{connection: conn, layout: layout{o.Path}, url: o.Advertise, timeout: o.SessionTimeout}
+	c := &Client{connection: conn, layout: layout{o.Path}, url: o.Advertise, timeout: o.SessionTimeout, now: o.Now}
 	if err := c.furnish(ctx); err != nil {
 		c.Close()
 		return nil, c.explain("prepare", err)

@@ -178,12 +178,12 @@ func (l *Leadership) try(ctx context.Context, b scheduler.Batch) error {
 		return fmt.Errorf("its request of %d bytes is larger than ZooKeeper takes (%d)", size, maxRequest)
 	}
 	l.unsettled = touched(b)
-	asked := time.Now()
+	asked := l.client.now()
 	results, err := l.client.multi(ctx, ops)
 	if err != nil {
 		return l.refused(ops, results, err)
 	}
-	l.skew.Store(int64(skew(asked, time.Now(), results[0].Stat.Mtime)))
+	l.skew.Store(int64(skew(asked, l.client.now(), results[0].Stat.Mtime)))
 	l.version = results[0].Stat.Version
 	l.applied()
 	return nil

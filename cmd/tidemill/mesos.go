@@ -120,6 +120,8 @@ type mesosMaster struct {
 	WorkDir  string `type:"path" placeholder:"DIR" help:"Directory of the registry of agents (default: in memory)."`
 
 	AgentReregisterTimeout time.Duration `default:"10m" help:"How long a new leader waits for the agents of the former one."`
+	HeartbeatInterval      time.Duration `default:"15s" help:"How often frameworks hear of the master when nothing else is to be told."`
+	ZkSessionTimeout       time.Duration `default:"10s" help:"After how long without a word from it another master takes over from the leader."`
 	OfferTimeout           time.Duration `help:"Rescind offers that are held for longer."`
 }
 
@@ -133,7 +135,8 @@ func (cmd mesosMaster) Run(ctx context.Context, c console, log zerolog.Logger) e
 	master, err := mesoslocal.StartMaster(ctx, mesoslocal.MasterOptions{
 		Addr: cmd.Addr, Hostname: cmd.Hostname, ZooKeeper: cmd.Zk, WorkDir: cmd.WorkDir,
 		AgentPingTimeout: cmd.AgentPingTimeout, MaxAgentPingTimeouts: cmd.MaxAgentPingTimeouts,
-		AgentReregister: cmd.AgentReregisterTimeout, OfferTimeout: cmd.OfferTimeout, Log: log,
+		AgentReregister: cmd.AgentReregisterTimeout, OfferTimeout: cmd.OfferTimeout,
+		HeartbeatInterval: cmd.HeartbeatInterval, ZooKeeperSession: cmd.ZkSessionTimeout, Log: log,
 	})
 	if err != nil {
 		return err

@@ -35,13 +35,14 @@ type schedulerCmd struct {
 
 // timing is what a core waits for; the defaults suit Mesos's own.
 type timing struct {
-	StartBy      time.Duration `default:"60s" help:"How long after its launch an executor may still start a task."`
-	MasterSettle time.Duration `default:"10m" help:"For how long a new master's \"unknown task\" is not believed: the agents' re-registration timeout."`
+	StartBy       time.Duration `default:"60s" help:"How long after its launch an executor may still start a task."`
+	LaunchTimeout time.Duration `default:"3m" help:"How long a task may stay without a word of its start before it is killed."`
+	MasterSettle  time.Duration `default:"10m" help:"For how long a new master's \"unknown task\" is not believed: the agents' re-registration timeout."`
 }
 
 func (t timing) core() scheduler.Config {
 	c := scheduler.DefaultConfig()
-	c.StartBy, c.MasterSettle = t.StartBy, t.MasterSettle
+	c.StartBy, c.LaunchTimeout, c.MasterSettle = t.StartBy, t.LaunchTimeout, t.MasterSettle
 	return c
 }
 
@@ -69,11 +70,12 @@ func (cmd schedulerCmd) Run(ctx context.Context, g *globals, log zerolog.Logger)
 		return err
 	}
 	defer door.Close()
+	now := clock(os.Getenv)
 	store, err := zk.ParseAddress(storeAddress(o.ZK))
 	if err != nil {
 		return err
 	}
-	elector, err := zk.Connect(ctx, zk.Options{Address: store, SessionTimeout: cmd.SessionTimeout, Advertise: o.Advertise, Log: log})
+	elector, err := zk.Connect(ctx, zk.Options{Address: store, SessionTimeout: cmd.SessionTimeout, Advertise: o.Advertise, Log: log, Now: now})
 	if err != nil {
 		return err
 	}
@@ -87,7 +89,7 @@ func (cmd schedulerCmd) Run(ctx context.Context, g *globals, log zerolog.Logger)
 	if err != nil {
 		return err
 	}
-	return serve(ctx, service{options: o, core: cmd.core(), elector: elector, masters: masters, codec: codec, door: door, log: log})
+	return serve(ctx, service{options: o, core: cmd.core(), elector: elector, masters: masters, codec: codec, door: door, now: now, log: log})
 }
 
 // storeAddress completes what is left out of the store's address: the scheme,
@@ -140,6 +142,7 @@ type service struct {
 	masters mesos.Detector
 	codec   mesos.Codec
 	door    net.Listener
+	now     func() time.Time // nil: time.Now
 	log     zerolog.Logger
 }
 
@@ -166,6 +169,7 @@ func serve(ctx context.Context, s service) error {
 	s.setExecutors(artifact)
 	core := scheduler.NewScheduler(scheduler.Options{
 		Core: s.core, Kinds: registry, Elector: s.elector, Connections: s.options.Connections, Log: s.log,
+		Now:   s.now,
 		Mesos: mesos.NewScheduler(framework),
 		Files: mesos.NewFiles(framework.Principal, framework.Secret, nil),
 	})

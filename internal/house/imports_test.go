@@ -59,6 +59,8 @@ var edges = []struct{ room, imports string }{
 	{"internal/measure", ""},
 	{"internal/sim", "jobs jobs/schedule scheduler"},
 	{"internal/e2e", ""},
+	{"internal/netns", ""},
+	{"internal/faults", "jobs jobs/schedule internal/client internal/netns internal/stack"},
 	{"internal/demo", "jobs jobs/event jobs/archive/line deploy/demo internal/cassandra internal/client internal/events " +
 		"internal/jobfile internal/kafka internal/lifeline internal/mesoslocal internal/s3 internal/stack"},
 	// Only main wires everything.
