@@ -49,6 +49,13 @@ func (c *caller) use(stream int64, sub Subscription) {
 	c.sub = sub
 }
 
+// unsent counts what is queued.
+func (c *caller) unsent() Unsent {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queue.Unsent()
+}
+
 // run works until ctx ends.
 func (c *caller) run(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() {

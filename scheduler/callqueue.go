@@ -30,6 +30,32 @@ func (q *CallQueue) Push(stream int64, calls []Call) {
 // Use sets the stream that is open; 0: none.
 func (q *CallQueue) Use(stream int64) { q.stream = stream }
 
+// Unsent counts what Mesos has not been told yet.
+type Unsent struct {
+	Offers  int // that were decided on, and are held until their answer leaves
+	Updates int // that were taken, and are not acknowledged
+}
+
+func (u *Unsent) count(call Call) {
+	switch c := call.(type) {
+	case Accept:
+		u.Offers += len(c.Offers)
+	case Decline:
+		u.Offers += len(c.Offers)
+	case Acknowledge:
+		u.Updates++
+	}
+}
+
+// Unsent counts what is queued.
+func (q *CallQueue) Unsent() (u Unsent) {
+	for _, next := range q.calls {
+		u.count(next.Call)
+	}
+	u.Updates += len(q.acks)
+	return u
+}
+
 // Line is one of the queue's two.
 type Line bool
 

@@ -28,6 +28,29 @@ func TestCallsNeverChangeTheirStream(t *testing.T) {
 	}
 }
 
+func TestUnsentIsCountedOnBothSidesOfTheStore(t *testing.T) {
+	calls := []Call{Accept{Offers: []string{"a"}}, Decline{Offers: []string{"b", "c"}}, Acknowledge{Task: "t"}, Revive{}}
+	var p pipeline
+	p.add(Effects{Persist: []Group{{{Key: "k"}}}, Calls: calls})
+	var q CallQueue
+	want := Unsent{Offers: 3, Updates: 1}
+	if got := p.unsent(); got != want {
+		t.Errorf("before the write: %+v, want %+v", got, want)
+	}
+	p.next()
+	for _, fx := range p.committed() {
+		q.Push(1, fx.Calls)
+	}
+	if p.unsent() != (Unsent{}) || q.Unsent() != want {
+		t.Errorf("after it: %+v and %+v, want %+v", p.unsent(), q.Unsent(), want)
+	}
+	q.Next(Ordered)
+	q.Next(Acks)
+	if got := q.Unsent(); got != (Unsent{Offers: 2}) {
+		t.Errorf("after two calls: %+v", got)
+	}
+}
+
 func TestVerdict(t *testing.T) {
 	accept := Accept{Launches: []Launch{{Task: jobs.TaskID("t")}}}
 	lost := errors.New("connection reset")

@@ -60,6 +60,9 @@ func (e *Engine) Framework() string { return e.core.meta.Framework }
 // Backlog is how many pieces wait for the store.
 func (e *Engine) Backlog() int { return e.pipe.backlog() }
 
+// Unsent counts what waits for the store before Mesos is told.
+func (e *Engine) Unsent() Unsent { return e.pipe.unsent() }
+
 // Step gives the core an event; wake is when it wants a Tick at the latest,
 // zero where nothing is due.
 func (e *Engine) Step(now time.Time, ev Event) (out Output, wake time.Time) {

@@ -33,6 +33,7 @@ type reading struct {
 	unstarted time.Duration // how old the oldest live run is of which nothing has started
 	skew      time.Duration
 	backlog   int
+	unsent    [2]Unsent // until it is durable, and then until it has left
 }
 
 // Metrics is a collector of this scheduler's status, for a registry.
@@ -59,6 +60,10 @@ func (s *Scheduler) Metrics() prometheus.Collector {
 		{"clock_skew_seconds", "By how much this machine's clock and the store's differ, as last measured; either way.",
 			func(r *reading) float64 { return r.skew.Seconds() }},
 		{"store_backlog", "Pieces of state that wait to be written to the store.", func(r *reading) float64 { return float64(r.backlog) }},
+		{"offers_held", "Offers whose answer has not left: what it decides is not durable yet, or calls before it are under way.",
+			func(r *reading) float64 { return float64(r.unsent[0].Offers + r.unsent[1].Offers) }},
+		{"updates_unacknowledged", "Status updates that were taken and are not acknowledged: what they changed is not durable yet, or Mesos is slow.",
+			func(r *reading) float64 { return float64(r.unsent[0].Updates + r.unsent[1].Updates) }},
 		{"problems", "Things an operator should look at; /v1/status names them.", func(r *reading) float64 { return float64(len(r.Problems)) }},
 	} {
 		m.values = append(m.values, metric{desc: describe(v.name, v.help), kind: prometheus.GaugeValue, of: v.of})
@@ -93,7 +98,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
 	defer cancel()
 	var r reading
-	if err := t.look(ctx, func(c *Core) { r = c.reading(m.s.opt.Now()); r.backlog = t.engine.Backlog() }); err != nil {
+	if err := t.look(ctx, func(c *Core) { r = c.reading(m.s.opt.Now()); r.backlog, r.unsent = t.engine.Backlog(), [2]Unsent{t.engine.Unsent(), t.caller.unsent()} }); err != nil {
 		return
 	}
 	for _, v := range m.values {

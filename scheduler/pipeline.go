@@ -69,6 +69,16 @@ func (p *pipeline) committed() []Effects {
 // backlog is how many pieces wait.
 func (p *pipeline) backlog() int { return len(p.pieces) }
 
+// unsent counts what waits to be told to Mesos until its writes are durable.
+func (p *pipeline) unsent() (u Unsent) {
+	for _, h := range p.held {
+		for _, call := range h.fx.Calls {
+			u.count(call)
+		}
+	}
+	return u
+}
+
 func (p *pipeline) release() []Effects {
 	var out []Effects
 	for len(p.held) > 0 && p.held[0].need <= p.durable {
