@@ -5,11 +5,13 @@ import (
 	"net/http"
 	"os"
 	"testing"
+	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
 	"tidemill/internal/golden"
+	"tidemill/internal/stack"
 	"tidemill/internal/stack/stacktest"
 )
 
@@ -66,6 +68,31 @@ func TestElection(t *testing.T) {
 	again.offer() // the agent came over
 	again.call(&scheduler.Call{Type: scheduler.Call_RECONCILE, Reconcile: &scheduler.Call_Reconcile{}})
 	again.want("task", mesos.TASK_RUNNING)
+}
+
+// A master that ZooKeeper is away from for as long as a session lasts cannot know whether it still
+// leads: it stops, as a real one exits, and leads again once it is known to.
+func TestNobodyLeadsWithoutZooKeeper(t *testing.T) {
+	t.Parallel()
+	ensemble := stacktest.Own(t, stack.Options{ZooKeeper: 1})
+	master, err := StartMaster(t.Context(), MasterOptions{
+		ZooKeeper: "zk://" + ensemble.Addresses().ZooKeeper + "/mesos", ZooKeeperSession: 2 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(master.Stop)
+	leads := func() bool { return get(t, "http://"+master.Addr()+"/state").StatusCode == http.StatusOK }
+	eventually(t, "the master leads", leads)
+	server := ensemble.Servers()[0]
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the master leads no more", func() bool { return !leads() })
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the master leads again", leads)
 }
 
 // Without a leader everything but health and the like is 503. (The rest of the recording

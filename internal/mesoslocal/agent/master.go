@@ -13,8 +13,12 @@ import (
 	"tidemill/internal/mesoslocal/wire"
 )
 
-// retryMaster is how long the agent waits before it tries the master again.
-const retryMaster = 200 * time.Millisecond
+// retryMaster is how long the agent waits before it tries the master again; dialMaster how long a
+// try may take: while a network is cut, TCP's own tries become ever rarer.
+const (
+	retryMaster = 200 * time.Millisecond
+	dialMaster  = 2 * time.Second
+)
 
 var errNotLeading = errors.New("it does not lead")
 
@@ -84,7 +88,7 @@ func (a *Agent) watchMaster(link *masterLink, stop <-chan struct{}) {
 }
 
 func (a *Agent) dial(address string) (*masterLink, error) {
-	dialer := net.Dialer{Timeout: 5 * time.Second}
+	dialer := net.Dialer{Timeout: dialMaster}
 	conn, err := dialer.DialContext(a.ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("link to master %s: %w", address, err)

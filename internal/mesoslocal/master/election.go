@@ -19,6 +19,7 @@ import (
 type election struct {
 	conn *zk.Conn
 	path string
+	back chan struct{} // ZooKeeper is back after an absence that ended the leadership
 }
 
 // runElection joins the election and follows it until the master stops. A master that
@@ -32,13 +33,41 @@ func (m *Master) runElection() error {
 	if err != nil {
 		return fmt.Errorf("connect to ZooKeeper %s: %w", strings.Join(servers, ","), err)
 	}
-	m.election = &election{conn: conn, path: dir}
-	m.tasks.Go(func() {
-		for range events { // the connection's own log tells of them; the channel must be drained
-		}
-	})
+	m.election = &election{conn: conn, path: dir, back: make(chan struct{}, 1)}
+	m.tasks.Go(func() { m.watchSession(events) })
 	m.tasks.Go(m.followElection)
 	return nil
+}
+
+// watchSession ends the leadership when ZooKeeper was away for as long as a session lasts: others
+// have elected another leader by then, which this one, being cut off, cannot be told of. (Mesos's
+// masters exit then.)
+func (m *Master) watchSession(events <-chan zk.Event) {
+	var expired <-chan time.Time
+	deposed := false
+	for {
+		select {
+		case event, open := <-events:
+			switch {
+			case !open:
+				return
+			case event.State == zk.StateDisconnected && expired == nil:
+				expired = time.After(m.opts.ZooKeeperSession)
+			case event.State == zk.StateHasSession:
+				expired = nil
+				if deposed {
+					deposed = false
+					select {
+					case m.election.back <- struct{}{}:
+					default: // it is to look again anyway
+					}
+				}
+			}
+		case <-expired:
+			m.depose()
+			deposed = true
+		}
+	}
 }
 
 func (e *election) close() { e.conn.Close() }
@@ -87,6 +116,7 @@ func (m *Master) followElection() {
 		select {
 		case <-m.ctx.Done():
 		case <-changed:
+		case <-m.election.back:
 		}
 	}
 }
