@@ -98,7 +98,10 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
 	defer cancel()
 	var r reading
-	if err := t.look(ctx, func(c *Core) { r = c.reading(m.s.opt.Now()); r.backlog, r.unsent = t.engine.Backlog(), [2]Unsent{t.engine.Unsent(), t.caller.unsent()} }); err != nil {
+	if err := t.look(ctx, func(c *Core) {
+		r = c.reading(m.s.opt.Now())
+		r.backlog, r.unsent = t.engine.Backlog(), [2]Unsent{t.engine.Unsent(), t.caller.unsent()}
+	}); err != nil {
 		return
 	}
 	for _, v := range m.values {
