@@ -55,3 +55,12 @@ func TestShrink(t *testing.T) {
 		t.Error("what is left does not fail")
 	}
 }
+
+// BenchmarkHistory is what one history costs.
+func BenchmarkHistory(b *testing.B) {
+	events := 0
+	for seed := uint64(0); b.Loop(); seed++ {
+		events += Run(Options{Seed: seed}).Events
+	}
+	b.ReportMetric(float64(events)/float64(b.N), "events/op")
+}
