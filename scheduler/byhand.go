@@ -217,23 +217,12 @@ func (c *Core) backfill(j *job) {
 	}
 }
 
-// backfillInstant creates an instant's run in the first generation that is
-// free; nothing where it succeeded or is under way, unless it is forced.
+// backfillInstant creates an instant's run in a generation of its own;
+// nothing where it succeeded or is under way, unless it is forced.
 func (c *Core) backfillInstant(j *job, at schedule.Instant, force bool) {
-	from, to := j.sched.Interval(at.Nominal)
-	r := jobs.Run{
-		Key: jobs.InstantKey(at.Nominal), Trigger: jobs.ByBackfill, Nominal: at.Nominal,
-		Interval: jobs.Interval{Start: from, End: to}, FireChildren: true,
+	key := jobs.InstantKey(at.Nominal)
+	if old := j.latestOf(key); old != nil && (!old.rec.State.Final() || old.rec.State == jobs.RunSucceeded && !force) {
+		return
 	}
-	for {
-		old, ok := c.runs[jobs.NewRunID(j.name, j.state.Incarnation, r.Key, r.Generation)]
-		if !ok {
-			break
-		}
-		if !old.rec.State.Final() || (old.rec.State == jobs.RunSucceeded && !force) {
-			return
-		}
-		r.Generation++
-	}
-	c.createRun(j, r)
+	c.createScheduled(j, at, jobs.ByBackfill)
 }

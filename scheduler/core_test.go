@@ -503,3 +503,21 @@ func TestExecutorLivesWhereTheOfferSaysSo(t *testing.T) {
 		}
 	}
 }
+
+func TestDeletedJobsNameWaitsForUnknownAttempts(t *testing.T) {
+	s := newScript(t, manual(nil))
+	s.start("j", "1")
+	task := s.launchOne("a")
+	s.executorSays(task, jobs.TaskRunning)
+	s.step(Request{Do: DeleteJob{Name: "j"}})
+	s.update(task, jobs.TaskUnreachable, "SOURCE_MASTER", "REASON_SLAVE_REMOVED", "")
+	apply := func() error { return s.step(Request{Do: ApplyJobs{Jobs: []jobs.Job{manual(nil)}}}).Answers[0].Err }
+	s.failover()
+	if apply() == nil {
+		t.Error("the name is free while the deleted job's task may be at work")
+	}
+	s.wait(31 * time.Second) // its unknown_wait
+	if err := apply(); err != nil {
+		t.Error(err)
+	}
+}

@@ -23,9 +23,7 @@ func (c *Core) tellChildren(x *run) {
 		if e == nil || x.rec.Created.Before(e.Since) {
 			continue // the edge sees runs created after itself
 		}
-		e.Pending = append(e.Pending, parentRun{
-			Run: x.rec.ID, Key: x.rec.Key, Nominal: x.rec.Nominal, Interval: x.rec.Interval, State: x.rec.State,
-		})
+		e.Pending = append(e.Pending, noted(x))
 		if len(e.Pending) > maxPending {
 			e.Pending = slices.Delete(e.Pending, 0, 1)
 		}
@@ -107,9 +105,23 @@ func (c *Core) consumable(child *job, at parentRun) (consumed []parentRun, ok bo
 		if !c.passed(c.jobs[name], at) {
 			return nil, false
 		}
-		consumed = append(consumed, parentRun{Key: at.Key, Nominal: at.Nominal, State: jobs.RunSkipped})
+		consumed = append(consumed, c.formerly(c.jobs[name], child.state.Edges[name], at))
 	}
 	return consumed, true
+}
+
+// formerly is a parent's run for an instant that the child consumed before,
+// as far as history knows it; else the instant was skipped.
+func (c *Core) formerly(parent *job, e *edge, at parentRun) parentRun {
+	if x := parent.latestOf(at.Key); x != nil && x.rec.FireChildren && !x.rec.Created.Before(e.Since) {
+		return noted(x)
+	}
+	return parentRun{Key: at.Key, Nominal: at.Nominal, State: jobs.RunSkipped}
+}
+
+// noted is a final run as its children's edges know it.
+func noted(x *run) parentRun {
+	return parentRun{Run: x.rec.ID, Key: x.rec.Key, Nominal: x.rec.Nominal, Interval: x.rec.Interval, State: x.rec.State}
 }
 
 // passed says whether a scheduled parent will never run for an instant.
@@ -190,6 +202,9 @@ func (c *Core) consume(child *job, key jobs.Key, nominal time.Time, covers jobs.
 // recorded as what its parents made of it. It is never silently waiting.
 func (c *Core) fire(child *job, key jobs.Key, nominal time.Time, covers jobs.Interval, consumed []parentRun) {
 	c.touch(stateChange{child})
+	if old := child.latestOf(key); old != nil && !old.refused() {
+		return // it ran for this before: a parent was marked or rerun since
+	}
 	r := jobs.Run{Key: key, Trigger: jobs.ByParents, Nominal: nominal, Interval: covers, FireChildren: true}
 	for _, p := range consumed {
 		if p.Run != "" {
@@ -197,7 +212,7 @@ func (c *Core) fire(child *job, key jobs.Key, nominal time.Time, covers jobs.Int
 		}
 	}
 	end, reason := c.verdict(&child.rec.Job, consumed)
-	r.Generation = c.generationAfterRefusal(child, r.Key)
+	r.Generation = c.newGeneration(child, key, c.sinceOf(key, nominal, consumed))
 	if end == "" && child.rec.Job.Paused {
 		end, reason = jobs.RunSkipped, "the job is paused"
 	}
@@ -231,17 +246,6 @@ func (c *Core) verdict(child *jobs.Job, consumed []parentRun) (end jobs.RunState
 		return "", ""
 	}
 	return end, reason
-}
-
-// generationAfterRefusal is the generation of a child's run: a higher one
-// where its parents refused it before, and one of them was marked or rerun since.
-func (c *Core) generationAfterRefusal(child *job, key jobs.Key) int {
-	for g := 0; ; g++ {
-		old, ok := c.runs[jobs.NewRunID(child.name, child.state.Incarnation, key, g)]
-		if !ok || (old.rec.State != jobs.RunUpstreamFailed && old.rec.State != jobs.RunSkipped) {
-			return g
-		}
-	}
 }
 
 // createEnded records a run that is final from its beginning, and gives it.

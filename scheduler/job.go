@@ -238,10 +238,16 @@ func (c *Core) catchUp(j *job) {
 	}
 }
 
+// createScheduled creates an instant's run. What is due, or was missed, is
+// run once: a backfill may have been quicker.
 func (c *Core) createScheduled(j *job, at schedule.Instant, by jobs.Trigger) {
+	key := jobs.InstantKey(at.Nominal)
+	if by != jobs.ByBackfill && j.latestOf(key) != nil {
+		return
+	}
 	from, to := j.sched.Interval(at.Nominal)
 	c.createRun(j, jobs.Run{
-		Key: jobs.InstantKey(at.Nominal), Trigger: by, Nominal: at.Nominal,
+		Key: key, Generation: c.newGeneration(j, key, at.Nominal), Trigger: by, Nominal: at.Nominal,
 		Interval: jobs.Interval{Start: from, End: to}, FireChildren: true,
 	})
 }

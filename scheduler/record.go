@@ -70,10 +70,13 @@ type stateRecord struct {
 	Mark        time.Time `json:"mark,omitzero"` // every instant up to it was handled
 	// Backlog is what catch-up still has to run, oldest first: the instants in
 	// (After, Until] of each range. Those between two ranges were run in time.
-	Backlog     []backlog           `json:"backlog,omitempty"`
-	Backfills   []backfill          `json:"backfills,omitempty"`
-	Edges       map[jobs.Name]*edge `json:"edges,omitempty"`       // by parent
-	Generations int                 `json:"generations,omitempty"` // of a service's runs
+	Backlog   []backlog           `json:"backlog,omitempty"`
+	Backfills []backfill          `json:"backfills,omitempty"`
+	Edges     map[jobs.Name]*edge `json:"edges,omitempty"` // by parent
+	// Generations is the highest one that was given to a run which history
+	// may have forgotten, Forgotten the latest creation of one of those.
+	Generations int                 `json:"generations,omitempty"`
+	Forgotten   time.Time           `json:"forgotten,omitzero"`
 	Skipped     []jobs.SkippedRange `json:"skipped,omitempty"`
 	Successes   int64               `json:"successes,omitempty"`
 	Failures    int64               `json:"failures,omitempty"`
@@ -292,6 +295,9 @@ func (c *Core) loadRuns(records, plans []Record, held map[jobs.Name]string) {
 	for _, j := range c.jobs {
 		sortRuns(j.live)
 		sortRuns(j.recent)
+		if j.state.Forgotten.IsZero() && len(j.recent) >= c.cfg.History { // stored by a program that did not count
+			j.state.Forgotten = j.recent[0].rec.Created
+		}
 	}
 }
 

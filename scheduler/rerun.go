@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"maps"
 	"slices"
+	"time"
 
 	"tidemill/jobs"
 )
@@ -15,16 +16,18 @@ func (c *Core) rerun(id jobs.RunID, failedOnly bool) (jobs.Run, error) {
 	if err != nil {
 		return jobs.Run{}, err
 	}
-	if !x.rec.State.Final() || x.traits.Service {
+	if !x.rec.State.Final() || x.job.traits.Service {
 		return jobs.Run{}, notAgain(x, "it is "+string(x.rec.State), "kill it first, or wait for its end")
 	}
 	again := jobs.Run{
-		Key: x.rec.Key, Generation: x.rec.Generation + 1, Trigger: jobs.ByHand, Nominal: x.rec.Nominal, Interval: x.rec.Interval,
+		Key: x.rec.Key, Trigger: jobs.ByHand, Nominal: x.rec.Nominal, Interval: x.rec.Interval,
 		Arguments: x.rec.Arguments, Parents: x.rec.Parents, FireChildren: x.rec.FireChildren,
 	}
-	for c.runs[jobs.NewRunID(x.job.name, x.job.state.Incarnation, again.Key, again.Generation)] != nil {
-		again.Generation++
+	var since time.Time
+	if x.rec.Generation == 0 {
+		since = x.rec.Created
 	}
+	again.Generation = c.newGeneration(x.job, x.rec.Key, since)
 	if failedOnly {
 		if err := c.takeOver(x, &again); err != nil {
 			return jobs.Run{}, err

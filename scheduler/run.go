@@ -233,7 +233,7 @@ func (c *Core) progress(x *run) {
 	switch {
 	case x.rec.State.Final():
 	case x.rec.Cancel != "":
-		if !x.hasLive() {
+		if !x.hasLive() && !c.leavesUnknown(x) {
 			c.finish(x, x.rec.Cancel, x.rec.Reason)
 		}
 	case x.rec.State == jobs.RunPlanning:
@@ -353,6 +353,25 @@ func (c *Core) cancel(x *run, state jobs.RunState, reason string) {
 func (x *run) hasLive() bool {
 	for _, t := range x.tasks {
 		if t.rec.State == jobs.AttemptLaunching || t.rec.State == jobs.AttemptRunning {
+			return true
+		}
+	}
+	return false
+}
+
+// leavesUnknown says whether the run of a deleted job has an attempt that may
+// still be at work. With the run goes all that is known of it, and the job's
+// name is free: so it is waited for as before another attempt.
+func (c *Core) leavesUnknown(x *run) bool {
+	if !x.job.rec.Deleted {
+		return false
+	}
+	for _, t := range x.tasks {
+		if t.rec.State != jobs.AttemptUnknown {
+			continue
+		}
+		if at := c.deadAt(t); c.now.Before(at) {
+			c.at(at, func() { c.progress(x) })
 			return true
 		}
 	}
@@ -508,6 +527,7 @@ func (c *Core) trim(j *job) {
 			return false
 		}
 		excess--
+		j.forgets(x)
 		c.forgetRun(x)
 		return true
 	})

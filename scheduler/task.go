@@ -320,13 +320,25 @@ func (c *Core) giveUpAt(t *task) (time.Time, jobs.OnUnknown) {
 	if !x.traits.Idempotent {
 		policy = x.pinned().OnUnknown
 		if policy == jobs.UnknownRetry {
-			at = at.Add(time.Duration(*x.pinned().UnknownWait))
+			return c.deadAt(t), policy
 		}
 	}
+	return c.startedBy(t, at), policy
+}
+
+// deadAt is when work of unknown outcome is taken to have ended: after the
+// job's unknown_wait, within which its agent would have ended it.
+func (c *Core) deadAt(t *task) time.Time {
+	return c.startedBy(t, t.rec.UnknownSince.Add(t.run.pinned().UnknownWait.D()))
+}
+
+// startedBy is at, or when an attempt of which nothing was seen cannot start
+// any more, where that is later.
+func (c *Core) startedBy(t *task, at time.Time) time.Time {
 	if safe := t.rec.StartBy.Add(c.cfg.Skew); !t.rec.Seen && safe.After(at) {
-		at = safe
+		return safe
 	}
-	return at, policy
+	return at
 }
 
 // returned takes back an attempt that was unknown and speaks again. One that

@@ -69,7 +69,7 @@ type agentTask struct {
 func newAgent(w *world, index int) *agent {
 	return &agent{
 		w: w, index: index, id: fmt.Sprintf("agent-%d", index), host: fmt.Sprintf("host-%d", index),
-		total: jobs.Resources{CPUs: 2, Mem: 1024}, tasks: map[jobs.TaskID]*agentTask{},
+		total: jobs.Resources{CPUs: 2, Mem: 1024, Ports: agentPorts}, tasks: map[jobs.TaskID]*agentTask{},
 		booked: map[jobs.TaskID]booking{}, executors: map[string]*executor{}, files: map[string][]byte{},
 	}
 }
@@ -113,11 +113,32 @@ func (a *agent) free() (jobs.Resources, []string) {
 	for _, id := range ids {
 		left = left.Sub(shares[id])
 	}
-	left.Ports = 0
 	return left, ids
 }
 
-func (a *agent) freePorts() []jobs.PortRange { return nil }
+// An agent has these ports.
+const firstPort, agentPorts = 31000, 4
+
+// freePorts are those that no booked task holds.
+func (a *agent) freePorts() []jobs.PortRange {
+	taken := map[uint64]bool{}
+	for _, b := range a.booked {
+		for _, p := range b.ports {
+			taken[p] = true
+		}
+	}
+	var out []jobs.PortRange
+	for p := uint64(firstPort); p < firstPort+agentPorts; p++ {
+		switch n := len(out); {
+		case taken[p]:
+		case n > 0 && out[n-1].End == p-1:
+			out[n-1].End = p
+		default:
+			out = append(out, jobs.PortRange{Begin: p, End: p})
+		}
+	}
+	return out
+}
 
 func (a *agent) book(l scheduler.Launch) {
 	a.booked[l.Task] = booking{need: l.Resources, executor: l.Executor.ID, share: l.Executor.Resources, ports: l.Ports}
@@ -136,6 +157,7 @@ func (a *agent) launch(generation int, l scheduler.Launch) {
 		a.w.model.violate("the data of %s is no assignment: %v", l.Task, err)
 		return
 	}
+	a.w.model.assigned(t.assignment)
 	a.tasks[l.Task] = t
 	e := a.executors[l.Executor.ID]
 	if e == nil {
@@ -161,8 +183,11 @@ func (a *agent) begin(t *agentTask) {
 	a.update(t, jobs.TaskRunning, nil)
 	spec := decodeSpec(t.assignment.Spec)
 	d := time.Duration(spec.Millis) * time.Millisecond
-	if t.assignment.Stage == 0 {
+	switch {
+	case t.assignment.Stage == 0:
 		d = 20 * time.Millisecond
+	case spec.Service && t.assignment.Start > spec.Fail:
+		return // it has no end
 	}
 	a.w.after(d/2+a.w.between(0, d), func() { a.finish(t, spec) })
 }

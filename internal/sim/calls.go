@@ -91,6 +91,7 @@ func (m *model) launched(o *offer, c scheduler.Accept) {
 			need = need.Add(l.Executor.Resources)
 			warm = append(warm, l.Executor.ID)
 		}
+		m.checkPlace(o, l)
 		if m.fired[l.Task] {
 			m.violate("task id %s is used twice", l.Task)
 		}
@@ -101,71 +102,29 @@ func (m *model) launched(o *offer, c scheduler.Accept) {
 	}
 }
 
-// settle looks at the end of a history: after a quiet time everything that
-// was due has run, and nothing hangs.
-func (m *model) settle(quiet time.Duration) {
-	end := epoch.Add(m.w.now)
-	for name, j := range m.jobs {
-		if j.acked && !j.present && !j.deletes {
-			m.violate("job %s was acknowledged and is lost", name)
-		}
-		if !j.present || j.sched == nil || j.rec.Job.Paused {
-			continue
-		}
-		floor := j.state.Mark
-		if j.rec.Rescheduled.After(floor) {
-			floor = j.rec.Rescheduled
-		}
-		if next, ok := j.sched.Next(floor); ok && next.Actual.Before(end.Add(-quiet/2)) {
-			m.violate("job %s: %s was due and nothing came of it", name, next.Nominal.Format(time.TimeOnly))
+// checkPlace: a launch has ports of the offer, and is away from its data only
+// after it waited.
+func (m *model) checkPlace(o *offer, l scheduler.Launch) {
+	if len(l.Ports) != l.Resources.Ports {
+		m.violate("attempt %s has ports %v, and needs %d", l.Task, l.Ports, l.Resources.Ports)
+	}
+	for i, p := range l.Ports {
+		offered := slices.ContainsFunc(o.PortRanges, func(r jobs.PortRange) bool { return r.Begin <= p && p <= r.End })
+		if !offered || slices.Contains(l.Ports[:i], p) {
+			m.violate("attempt %s has port %d twice or without an offer of it", l.Task, p)
 		}
 	}
-	for id, x := range m.runs {
-		if !x.finished && x.rec.Created.Before(end.Add(-quiet/2)) && !m.waits(x) {
-			m.violate("run %s hangs: it is %s since %s", id, x.rec.State, x.rec.Created.Format(time.TimeOnly))
+	a := m.attempt(l.Task)
+	if len(a.rec.Preferred) == 0 || slices.Contains(a.rec.Preferred, o.Hostname) || a.run == nil || a.run.wait == 0 {
+		return
+	}
+	since := a.run.rec.Created // it began to wait then, or later
+	for _, other := range a.run.attempts {
+		if other.rec.Split == a.rec.Split && other.rec.Stage == a.rec.Stage && !other.rec.Superseded && other.rec.Ended.After(since) {
+			since = other.rec.Ended
 		}
 	}
-	for id, a := range m.attempts {
-		if a.working && (a.run == nil || a.run.finished) {
-			m.violate("task %s is an orphan: it works, and its run is over", id)
-		}
+	if waited := a.rec.Launched.Sub(since); waited < a.run.wait {
+		m.violate("attempt %s is launched away from its data after %s", l.Task, waited)
 	}
-	for _, o := range m.w.master.offers {
-		if m.w.now-o.made > 10*time.Second && m.w.master.stream != nil && !m.w.master.stream.hungUp {
-			m.violate("offer %s was never answered", o.ID)
-		}
-	}
-	slices.Sort(m.violations)
-}
-
-// patience is how long nothing may come of a job that has something to do:
-// as long as an update may have to be repeated.
-const patience = 50 * time.Second
-
-// seeking is how long an outcome file may be sought, begun again by a failover.
-const seeking = 150 * time.Second
-
-// waits says whether a run may live on: behind an attempt that works or is
-// unknown and waits for a word, its own or an older run's of the job.
-func (m *model) waits(x *runAccount) bool {
-	for _, other := range m.runs {
-		if other.rec.Job != x.rec.Job {
-			continue
-		}
-		for _, a := range other.attempts {
-			if a.working || m.w.now-a.touched < patience {
-				return true // it works, or something came of it lately
-			}
-			if other.finished {
-				continue
-			}
-			if a.rec.State == jobs.AttemptUnknown && !a.rec.Superseded {
-				return true
-			}
-			if a.rec.Ending != "" && !a.rec.State.Final() && m.w.now-a.touched < seeking {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -38,6 +37,20 @@ func (c *client) declare() {
 	if w.chance(40) {
 		c.jobs = append(c.jobs, c.job("manual", ""))
 	}
+	if w.chance(30) {
+		c.jobs = append(c.jobs, c.service("service"))
+	}
+}
+
+// service is a job whose runs have no end; its instances listen on ports.
+func (c *client) service(name jobs.Name) jobs.Job {
+	w := c.w
+	wait := jobs.Duration(25 * time.Second)
+	return jobs.Job{
+		Name: name, Kind: "sim", Spec: spec{Service: true, Millis: 3000, Fail: pick(w, 0, 0, 1), Splits: pick(w, 1, 2), Idempotent: w.chance(40)}.encode(),
+		OnUnknown: jobs.UnknownRetry, UnknownWait: &wait, Resources: jobs.Resources{Ports: pick(w, 0, 1, 2)},
+		Retry: jobs.Retry{Attempts: 1, Backoff: jobs.Duration(500 * time.Millisecond), Max: jobs.Duration(4 * time.Second)},
+	}
 }
 
 func (c *client) job(name jobs.Name, rhythm string, after ...jobs.Name) jobs.Job {
@@ -46,10 +59,13 @@ func (c *client) job(name jobs.Name, rhythm string, after ...jobs.Name) jobs.Job
 	if w.chance(20) {
 		s.Planned, s.Stages = true, pick(w, 1, 2)
 	}
-	raw, _ := json.Marshal(s) //nolint:errchkjson // our own type
+	if w.chance(25) {
+		s.Host = pick(w, "host-1", "host-2")
+	}
 	wait := jobs.Duration(25 * time.Second)
+	near := jobs.Duration(2 * time.Second)
 	j := jobs.Job{
-		Name: name, Kind: "sim", Spec: raw, After: after,
+		Name: name, Kind: "sim", Spec: s.encode(), After: after, Placement: jobs.Placement{Wait: &near},
 		Overlap:     pick(w, jobs.OverlapSkip, jobs.OverlapSkip, jobs.OverlapBufferOne, jobs.OverlapBufferAll, jobs.OverlapCancel, jobs.OverlapAllow),
 		OnUnknown:   pick(w, jobs.UnknownRetry, jobs.UnknownRetry, jobs.UnknownFail, jobs.UnknownWait),
 		UnknownWait: &wait, Isolation: pick(w, jobs.IsolationShared, jobs.IsolationOwn),
@@ -86,7 +102,7 @@ func (c *client) begin(until time.Duration) {
 			c.w.model.acknowledged(j.Name)
 		}
 	})
-	for at := 5 * time.Second; at < until; at += c.w.between(4*time.Second, 25*time.Second) {
+	for at := 5 * time.Second; at < until; at += c.w.between(3*time.Second, 14*time.Second) {
 		c.w.after(at, c.act)
 	}
 }
@@ -95,43 +111,79 @@ func (c *client) begin(until time.Duration) {
 func (c *client) act() {
 	w := c.w
 	j := pick(w, c.jobs...)
-	ignore := func(scheduler.Answer) {}
-	switch w.rng.IntN(10) {
+	live, ended := w.model.anyRun(false), w.model.anyRun(true)
+	switch w.rng.IntN(16) {
 	case 0, 1, 2, 3:
-		c.requests++
-		c.ask(scheduler.StartRun{RunRequest: jobs.RunRequest{
-			Job: j.Name, RequestID: fmt.Sprintf("request-%d", c.requests), Children: w.chance(50),
-		}}, func(a scheduler.Answer) {
-			if r, ok := a.Value.(jobs.Run); ok && a.Err == nil {
-				w.model.acknowledgedRun(r.ID)
-			}
-		})
+		c.start(j)
 	case 4:
-		if id := w.model.anyLiveRun(); id != "" {
-			w.model.marking(id)
-			c.ask(scheduler.MarkRun{ID: id, Success: w.chance(50)}, ignore)
-		}
+		c.byHand(live, scheduler.MarkRun{ID: live, Success: w.chance(50)})
 	case 5:
-		if id := w.model.anyLiveRun(); id != "" {
-			c.ask(scheduler.KillRun{ID: id}, ignore)
-		}
-	case 6:
-		c.ask(scheduler.PauseJob{Name: j.Name, Paused: true}, ignore)
-		w.after(w.between(2*time.Second, 40*time.Second), func() {
-			c.ask(scheduler.PauseJob{Name: j.Name, Paused: false}, ignore)
-		})
-	case 7, 8:
-		edited := j
-		edited.Retry.Attempts = pick(w, 1, 2, 3, 4)
-		if j.Schedule != nil && w.chance(50) {
-			s := *j.Schedule
-			s.Cron = schedule.Crons{pick(w, "*/15 * * * * *", "*/20 * * * * *", "5,35 * * * * *")}
-			edited.Schedule = &s
-		}
-		c.ask(scheduler.ApplyJobs{Jobs: []jobs.Job{edited}}, ignore)
-	case 9:
+		c.tell(scheduler.KillRun{ID: live})
+	case 6, 7:
+		c.pause(j)
+	case 8, 9, 10:
+		c.edit(j)
+	case 11:
 		c.recreate(j)
+	case 12:
+		c.tell(scheduler.RerunRun{ID: ended})
+	case 13:
+		c.byHand(live, scheduler.ResolveRun{ID: live, As: pick(w, jobs.ResolveSuccess, jobs.ResolveFailure, jobs.ResolveRetry)})
+	case 14:
+		to := epoch.Add(w.now).Truncate(time.Second)
+		c.tell(scheduler.BackfillJob{BackfillRequest: jobs.BackfillRequest{
+			Job: j.Name, From: to.Add(-40 * time.Second), To: to.Add(-5 * time.Second), AtOnce: pick(w, 1, 2), Force: w.chance(30),
+		}})
+	case 15:
+		c.tell(scheduler.KillRuns{Job: j.Name, Reason: "killed by hand"})
 	}
+}
+
+// tell asks for what may be refused.
+func (c *client) tell(do any) { c.ask(do, func(scheduler.Answer) {}) }
+
+// byHand says of a live run what became of it.
+func (c *client) byHand(id jobs.RunID, do any) {
+	if id != "" {
+		c.w.model.marking(id)
+		c.tell(do)
+	}
+}
+
+func (c *client) start(j jobs.Job) {
+	c.requests++
+	request := jobs.RunRequest{Job: j.Name, RequestID: fmt.Sprintf("request-%d", c.requests), Children: c.w.chance(50)}
+	c.w.model.requested(request)
+	c.ask(scheduler.StartRun{RunRequest: request}, func(a scheduler.Answer) {
+		if r, ok := a.Value.(jobs.Run); ok && a.Err == nil {
+			c.w.model.acknowledgedRun(r.ID)
+		}
+	})
+}
+
+func (c *client) pause(j jobs.Job) {
+	c.tell(scheduler.PauseJob{Name: j.Name, Paused: true})
+	c.w.after(c.w.between(2*time.Second, 40*time.Second), func() { c.tell(scheduler.PauseJob{Name: j.Name, Paused: false}) })
+}
+
+// edit changes how often a job is tried, and when it runs, what it does, or
+// whom it comes after.
+func (c *client) edit(j jobs.Job) {
+	w := c.w
+	j.Retry.Attempts = pick(w, 1, 2, 3, 4)
+	switch {
+	case j.Schedule != nil && w.chance(50):
+		s := *j.Schedule
+		s.Cron = schedule.Crons{pick(w, "*/15 * * * * *", "*/20 * * * * *", "5,35 * * * * *")}
+		j.Schedule = &s
+	case len(j.After) > 1 && w.chance(60):
+		j.After = j.After[:1]
+	case w.chance(50):
+		s := decodeSpec(j.Spec)
+		s.Millis = pick(w, 100, 1000, 4000)
+		j.Spec = s.encode()
+	}
+	c.tell(scheduler.ApplyJobs{Jobs: []jobs.Job{j}})
 }
 
 // recreate deletes a job and applies it again.

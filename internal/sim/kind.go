@@ -12,12 +12,14 @@ import (
 
 // spec is what a simulated job does.
 type spec struct {
-	Millis     int  `json:"millis"` // of each split, about
-	Fail       int  `json:"fail,omitempty"`
-	Splits     int  `json:"splits,omitempty"`
-	Planned    bool `json:"planned,omitempty"`
-	Stages     int  `json:"stages,omitempty"` // of a plan
-	Idempotent bool `json:"idempotent,omitempty"`
+	Millis     int    `json:"millis"` // of each split, about
+	Fail       int    `json:"fail,omitempty"`
+	Splits     int    `json:"splits,omitempty"`
+	Planned    bool   `json:"planned,omitempty"`
+	Stages     int    `json:"stages,omitempty"` // of a plan
+	Idempotent bool   `json:"idempotent,omitempty"`
+	Service    bool   `json:"service,omitempty"` // its instances are its splits
+	Host       string `json:"host,omitempty"`    // where the data of each split lies
 }
 
 func decodeSpec(raw json.RawMessage) spec {
@@ -28,10 +30,18 @@ func decodeSpec(raw json.RawMessage) spec {
 	return s
 }
 
+func (s spec) encode() json.RawMessage {
+	raw, _ := json.Marshal(s) //nolint:errchkjson // our own type
+	return raw
+}
+
 func (s spec) splits(stage int) []jobs.Split {
 	out := make([]jobs.Split, max(s.Splits, 1))
 	for i := range out {
 		out[i] = jobs.Split{Stage: stage, Number: i}
+		if s.Host != "" {
+			out[i].Hosts = []string{s.Host}
+		}
 	}
 	return out
 }
@@ -54,7 +64,7 @@ func (kind) Name() string    { return "sim" }
 func (kind) Summary() string { return "simulated work" }
 func (kind) Check(raw json.RawMessage) (jobs.Traits, error) {
 	s := decodeSpec(raw)
-	t := jobs.Traits{Planned: s.Planned, Idempotent: s.Idempotent}
+	t := jobs.Traits{Planned: s.Planned, Idempotent: s.Idempotent, Service: s.Service}
 	if !s.Planned {
 		t.Splits = s.splits(1)
 	}

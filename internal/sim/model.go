@@ -24,8 +24,11 @@ type model struct {
 
 	jobs     map[jobs.Name]*jobAccount
 	runs     map[jobs.RunID]*runAccount
+	instants map[jobs.RunID]bool // runs, whatever their generation
 	attempts map[jobs.TaskID]*attemptAccount
 	fired    map[jobs.TaskID]bool // launched: ids are never used again
+	asked    map[jobs.Key]bool    // runs by hand: are their children to follow?
+	clock    time.Time            // the core's, as far as it is durable
 }
 
 // jobAccount is a job as its records say.
@@ -39,83 +42,17 @@ type jobAccount struct {
 	skipped []span
 }
 
-// The parts of the scheduler's records that the model looks at.
-type (
-	jobRecord struct {
-		Job          jobs.Job  `json:"job"`
-		FirstApplied time.Time `json:"first_applied"`
-		Rescheduled  time.Time `json:"rescheduled"`
-		Deleted      bool      `json:"deleted"`
-	}
-	stateRecord struct {
-		Incarnation int64              `json:"incarnation"`
-		Mark        time.Time          `json:"mark"`
-		Backlog     []window           `json:"backlog"`
-		Edges       map[jobs.Name]edge `json:"edges"`
-		Skipped     []span             `json:"skipped"`
-	}
-	window struct {
-		After time.Time `json:"after"`
-		Until time.Time `json:"until"`
-	}
-	span struct {
-		From time.Time `json:"from"`
-		To   time.Time `json:"to"`
-	}
-	edge struct {
-		Since   time.Time `json:"since"`
-		Pending []pending `json:"pending"`
-	}
-	pending struct {
-		Run jobs.RunID `json:"run"`
-	}
-	runRecord struct {
-		ID           jobs.RunID    `json:"id"`
-		Job          jobs.Name     `json:"job"`
-		Key          jobs.Key      `json:"key"`
-		Trigger      jobs.Trigger  `json:"trigger"`
-		Nominal      time.Time     `json:"nominal"`
-		Parents      []jobs.RunID  `json:"parents"`
-		FireChildren bool          `json:"fire_children"`
-		State        jobs.RunState `json:"state"`
-		Reason       string        `json:"reason"`
-		Created      time.Time     `json:"created"`
-		Stage        int           `json:"stage"`
-		Cancel       jobs.RunState `json:"cancel"`
-		PlanChunks   int           `json:"plan_chunks"`
-		Pinned       *pinnedJob    `json:"pinned"`
-		Attempts     []taskRecord  `json:"attempts"`
-	}
-	pinnedJob struct {
-		Overlap   jobs.Overlap   `json:"overlap"`
-		OnUnknown jobs.OnUnknown `json:"on_unknown"`
-		Retry     jobs.Retry     `json:"retry"`
-	}
-	taskRecord struct {
-		ID         jobs.TaskID       `json:"id"`
-		Run        jobs.RunID        `json:"run"`
-		Stage      int               `json:"stage"`
-		Split      int               `json:"split"`
-		Attempt    int               `json:"attempt"`
-		State      jobs.AttemptState `json:"state"`
-		Reason     string            `json:"reason"`
-		Superseded bool              `json:"superseded"`
-		Seen       bool              `json:"seen"`
-		Ending     string            `json:"ending"`
-		Agent      string            `json:"agent"`
-		StartBy    time.Time         `json:"start_by"`
-		// UnknownSince stays when a given-up attempt succeeds in the same write.
-		UnknownSince time.Time `json:"unknown_since"`
-	}
-)
-
 // runAccount is a run: its record, and what truly was of it.
 type runAccount struct {
 	rec      runRecord
 	finished bool // once recorded so
 	told     bool // so were its children
+	seen     bool // its creation was looked at
+	sealed   bool // its plan was stored
+	spec     []byte
 	marked   bool // somebody asked to mark it by hand
 	overlap  jobs.Overlap
+	wait     time.Duration // for an offer near its data
 	attempts []*attemptAccount
 }
 
@@ -136,8 +73,8 @@ type attemptAccount struct {
 
 func newModel(w *world) *model {
 	return &model{
-		w: w, jobs: map[jobs.Name]*jobAccount{}, runs: map[jobs.RunID]*runAccount{},
-		attempts: map[jobs.TaskID]*attemptAccount{}, fired: map[jobs.TaskID]bool{},
+		w: w, jobs: map[jobs.Name]*jobAccount{}, runs: map[jobs.RunID]*runAccount{}, instants: map[jobs.RunID]bool{},
+		attempts: map[jobs.TaskID]*attemptAccount{}, fired: map[jobs.TaskID]bool{}, asked: map[jobs.Key]bool{},
 	}
 }
 
@@ -203,10 +140,17 @@ func (m *model) commit(changes []scheduler.Change) {
 		}
 	}
 	for _, ch := range changes {
-		if name, ok := strings.CutPrefix(ch.Key, "runs/"); ok && ch.Value != nil {
+		family, name, _ := strings.Cut(ch.Key, "/")
+		switch {
+		case family == "jobs" && ch.Value == nil:
+			m.checkTombstone(jobs.Name(name))
+		case family == "jobs", family == "state":
+			m.checkEdges(jobs.Name(name), m.job(jobs.Name(name)))
+		case family == "runs" && ch.Value != nil:
 			m.afterRun(m.runs[jobs.RunID(name)], batch)
 		}
 	}
+	m.advance(changes)
 }
 
 func (m *model) traceCommit(changes []scheduler.Change) {
@@ -308,8 +252,11 @@ func (m *model) checkBacklog(name jobs.Name, j *jobAccount, b window) {
 	}
 }
 
+// instantOf is a run's id without its generation.
+func instantOf(id jobs.RunID) jobs.RunID { return id[:strings.LastIndexByte(string(id), '.')] }
+
 func (m *model) accounted(j *jobAccount, at time.Time) bool {
-	if m.runs[jobs.NewRunID(j.rec.Job.Name, j.state.Incarnation, jobs.InstantKey(at), 0)] != nil {
+	if m.instants[instantOf(jobs.NewRunID(j.rec.Job.Name, j.state.Incarnation, jobs.InstantKey(at), 0))] {
 		return true
 	}
 	if slices.ContainsFunc(j.skipped, func(s span) bool { return !at.Before(s.From) && !at.After(s.To) }) {
@@ -333,13 +280,18 @@ func (m *model) putRun(ch scheduler.Change) {
 	if x == nil {
 		x = &runAccount{}
 		m.runs[id] = x
+		m.instants[instantOf(id)] = true
 	}
 	before := x.rec
 	x.rec = runRecord{}
 	decode(ch, &x.rec)
 	if x.rec.Pinned != nil {
-		x.overlap = x.rec.Pinned.Overlap
+		if x.spec == nil {
+			x.spec = x.rec.Pinned.Spec
+		}
+		x.overlap, x.wait = x.rec.Pinned.Overlap, x.rec.Pinned.Placement.Wait.D()
 	}
+	m.checkPins(x, &before)
 	if x.finished && x.rec.State != before.State && !x.marked {
 		m.violate("run %s was final as %s and becomes %s", id, before.State, x.rec.State)
 	}
@@ -356,6 +308,11 @@ func (m *model) putRun(ch scheduler.Change) {
 
 // afterRun looks at a run once its whole batch is known.
 func (m *model) afterRun(x *runAccount, batch map[string]bool) {
+	if !x.seen {
+		x.seen = true
+		m.created(x)
+	}
+	m.checkPlan(x, batch)
 	for _, p := range x.rec.Parents {
 		parent := m.runs[p]
 		switch {
@@ -391,8 +348,7 @@ func (m *model) told(child jobs.Name, e edge, x *runAccount, batch map[string]bo
 	if slices.ContainsFunc(e.Pending, func(p pending) bool { return p.Run == x.rec.ID }) {
 		return true
 	}
-	again := jobs.NewRunID(child, m.job(child).state.Incarnation, x.rec.Key, 0)
-	if m.runs[again] != nil {
+	if m.instants[instantOf(jobs.NewRunID(child, m.job(child).state.Incarnation, x.rec.Key, 0))] {
 		return true // it ran for this instant before
 	}
 	for key := range batch {
@@ -464,6 +420,9 @@ func (m *model) newAttempt(a *attemptAccount) {
 	if a.run == nil {
 		m.violate("attempt %s is of a run that was never recorded", a.rec.ID)
 		a.run = &runAccount{}
+	}
+	if a.rec.Stage == 0 && a.run.sealed {
+		m.violate("attempt %s plans what has a plan", a.rec.ID)
 	}
 	if a.run.finished {
 		m.violate("attempt %s is launched after its run ended as %s", a.rec.ID, a.run.rec.State)
@@ -579,19 +538,23 @@ func (m *model) acknowledgedRun(id jobs.RunID) {
 
 func (m *model) deleting(name jobs.Name) { m.job(name).deletes = true }
 
+// requested: somebody asks for a run, and whether its children are to follow.
+func (m *model) requested(r jobs.RunRequest) { m.asked[jobs.RequestKey(r.RequestID)] = r.Children }
+
 // marking: the run's state may be changed by hand.
 func (m *model) marking(id jobs.RunID) { m.runs[id].marked = true }
 
-func (m *model) anyLiveRun() jobs.RunID {
-	var live []jobs.RunID
+// anyRun is a live run, or one that ended; none where there is none.
+func (m *model) anyRun(ended bool) jobs.RunID {
+	var list []jobs.RunID
 	for id, x := range m.runs {
-		if !x.finished {
-			live = append(live, id)
+		if x.finished == ended {
+			list = append(list, id)
 		}
 	}
-	if len(live) == 0 {
+	if len(list) == 0 {
 		return ""
 	}
-	slices.Sort(live)
-	return pick(m.w, live...)
+	slices.Sort(list)
+	return pick(m.w, list...)
 }

@@ -1,0 +1,183 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"tidemill/jobs"
+	"tidemill/scheduler"
+)
+
+// created looks at a run that is recorded for the first time: it is what its
+// job, its instant and its parents make of it.
+func (m *model) created(x *runAccount) {
+	r := &x.rec
+	if r.Created.Before(m.clock) {
+		m.violate("run %s is created at %s, when the core's time was %s already", r.ID, r.Created, m.clock)
+	}
+	switch r.Trigger {
+	case jobs.BySchedule, jobs.ByCatchUp, jobs.ByBackfill:
+		if r.Nominal.After(epoch.Add(m.w.now + earliest)) {
+			m.violate("run %s is created at %s, long before its time", r.ID, m.w.now)
+		}
+		m.checkInterval(x)
+	case jobs.ByHand:
+		if asked, ok := m.asked[r.Key]; ok && r.Generation == 0 && r.FireChildren && !asked {
+			m.violate("run %s is to start its children, and nobody asked for it", r.ID)
+		}
+	case jobs.ByParents:
+		m.checkParents(x)
+	}
+}
+
+// earliest is how long before its instant a leader may create a run whose
+// clock is ahead.
+const earliest = 31 * time.Second
+
+// checkInterval: a run covers the time since the instant before.
+func (m *model) checkInterval(x *runAccount) {
+	if x.rec.Pinned == nil || x.rec.Pinned.Schedule == nil {
+		return
+	}
+	start := x.rec.Nominal
+	for named := false; !named; {
+		start = start.Add(-time.Second)
+		named = slices.ContainsFunc(x.rec.Pinned.Schedule.Cron, func(cron string) bool { return names(cron, start.Second()) })
+	}
+	if want := (jobs.Interval{Start: start, End: x.rec.Nominal}); !want.Start.Equal(x.rec.Interval.Start) || !want.End.Equal(x.rec.Interval.End) {
+		m.violate("run %s covers %v, want %v", x.rec.ID, x.rec.Interval, want)
+	}
+}
+
+// names says whether a cron expression of the client's names a second.
+func names(cron string, second int) bool {
+	field, _, _ := strings.Cut(cron, " ")
+	if step, ok := strings.CutPrefix(field, "*/"); ok {
+		n, err := strconv.Atoi(step)
+		return err == nil && second%n == 0
+	}
+	return slices.Contains(strings.Split(field, ","), strconv.Itoa(second))
+}
+
+// checkParents: a child is run if its parents' ends let it, and only then.
+func (m *model) checkParents(x *runAccount) {
+	p := x.rec.Pinned
+	if p == nil || p.Trigger == jobs.AllDone {
+		return
+	}
+	good, marked := 0, false
+	for _, id := range x.rec.Parents {
+		parent := m.runs[id]
+		if parent == nil {
+			return // it is said elsewhere
+		}
+		if parent.rec.State == jobs.RunSucceeded {
+			good++
+		}
+		marked = marked || parent.marked
+		if !parent.rec.FireChildren && !parent.marked {
+			m.violate("run %s comes after %s, which was not to start its children", x.rec.ID, id)
+		}
+	}
+	enough := good == len(p.After)
+	if p.Trigger == jobs.AnySuccess {
+		enough = good > 0
+	}
+	refused := x.rec.State == jobs.RunUpstreamFailed || x.rec.State == jobs.RunSkipped && strings.HasPrefix(x.rec.Reason, "parent ")
+	if !marked && enough == refused {
+		m.violate("run %s is %s (%s), and %d of its %d parents succeeded", x.rec.ID, x.rec.State, x.rec.Reason, good, len(p.After))
+	}
+}
+
+// checkPins: a run sees its job as it was when the run was created.
+func (m *model) checkPins(x *runAccount, before *runRecord) {
+	if x.rec.Pinned != nil && x.rec.Pinned.Version != x.rec.JobVersion {
+		m.violate("run %s is of version %d of its job, and sees version %d", x.rec.ID, x.rec.JobVersion, x.rec.Pinned.Version)
+	}
+	if before.ID != "" && before.JobVersion != x.rec.JobVersion {
+		m.violate("run %s goes from version %d of its job to %d", x.rec.ID, before.JobVersion, x.rec.JobVersion)
+	}
+}
+
+// assigned: a task does what its run was created for.
+func (m *model) assigned(a jobs.Assignment) {
+	x := m.attempt(a.Task).run
+	if x == nil {
+		return // it was never recorded, which is said when it begins
+	}
+	if x.spec != nil && !bytes.Equal(x.spec, a.Spec) {
+		m.violate("attempt %s is told to do %s, and its run is for %s", a.Task, a.Spec, x.spec)
+	}
+	if !a.Nominal.Equal(x.rec.Nominal) || !a.Interval.Start.Equal(x.rec.Interval.Start) || !a.Interval.End.Equal(x.rec.Interval.End) {
+		m.violate("attempt %s is told of %s and %v, and its run is of %s and %v", a.Task, a.Nominal, a.Interval, x.rec.Nominal, x.rec.Interval)
+	}
+}
+
+// checkPlan: a plan's chunks are there when its run says so.
+func (m *model) checkPlan(x *runAccount, batch map[string]bool) {
+	if x.finished {
+		return
+	}
+	for i := range x.rec.PlanChunks {
+		key := fmt.Sprintf("plans/%s/%d", x.rec.ID, i)
+		if _, ok := m.w.store.records[key]; !ok && !batch[key] {
+			m.violate("run %s is planned, and chunk %d of its plan is not durable", x.rec.ID, i)
+		}
+	}
+	x.sealed = x.sealed || x.rec.PlanChunks > 0
+}
+
+// checkEdges: what all parents of a job have done is consumed at once.
+func (m *model) checkEdges(name jobs.Name, j *jobAccount) {
+	if len(j.rec.Job.After) == 0 {
+		return
+	}
+	waiting := map[jobs.Key]int{}
+	for _, p := range j.rec.Job.After {
+		seen := map[jobs.Key]bool{}
+		for _, run := range j.state.Edges[p].Pending {
+			if !seen[run.Key] {
+				seen[run.Key] = true
+				waiting[run.Key]++
+			}
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(waiting)) {
+		if waiting[key] == len(j.rec.Job.After) {
+			m.violate("job %s: all its parents are done for %s, and nothing came of it", name, key)
+		}
+	}
+}
+
+// checkTombstone: a job's name is free again when its last run is over.
+func (m *model) checkTombstone(name jobs.Name) {
+	for _, id := range slices.Sorted(maps.Keys(m.runs)) {
+		if x := m.runs[id]; x.rec.Job == name && !x.finished {
+			m.violate("job %s is forgotten while its run %s lives", name, id)
+		}
+	}
+}
+
+// advance sees the core's time in what became durable.
+func (m *model) advance(changes []scheduler.Change) {
+	for _, ch := range changes {
+		if ch.Value == nil {
+			continue
+		}
+		switch family, name, _ := strings.Cut(ch.Key, "/"); family {
+		case "state":
+			if at := m.job(jobs.Name(name)).state.Clock; at.After(m.clock) {
+				m.clock = at
+			}
+		case "runs":
+			if at := m.runs[jobs.RunID(name)].rec.Created; at.After(m.clock) {
+				m.clock = at
+			}
+		}
+	}
+}

@@ -1,0 +1,79 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"tidemill/jobs"
+)
+
+// TestIDsOutliveHistory: a run that history forgot is made again under
+// another id, and so are its tasks.
+func TestIDsOutliveHistory(t *testing.T) {
+	hourly := scheduled("0 * * * *", jobs.CatchUp{})
+	child := manual(func(j *jobs.Job) { j.Name, j.After = "child", []jobs.Name{"j"} })
+	s := newScript(t, hourly, child)
+	first := s.now.Add(time.Hour)
+	used := map[jobs.TaskID]bool{}
+	work := func() {
+		for again := true; again; {
+			list := s.offer("a")
+			again = len(list) > 0
+			for _, id := range list {
+				if used[id] {
+					t.Errorf("task id %s is used twice", id)
+				}
+				used[id] = true
+				s.executorSays(id, jobs.TaskFinished)
+			}
+		}
+	}
+	for range s.cfg.History + 2 {
+		s.now = s.now.Add(time.Hour)
+		s.step(Tick{})
+		work()
+	}
+	s.failover()
+	before := len(used)
+	for range 2 {
+		fx := s.step(Request{Do: BackfillJob{jobs.BackfillRequest{Job: "j", From: first, To: first.Add(time.Second)}}})
+		if err := fx.Answers[0].Err; err != nil {
+			t.Fatal(err)
+		}
+		work()
+	}
+	if n := len(used) - before; n != 2 { // once; then it is known to have succeeded
+		t.Errorf("%d tasks of two backfills, want the run and its child", n)
+	}
+}
+
+func TestRerunOfAServiceIsRefusedAfterAFailover(t *testing.T) {
+	s := newScript(t, manual(nil))
+	kinds, err := jobs.NewRegistry(stubKind{}, stubService{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.kinds = kinds
+	s.failover()
+	service := manual(func(j *jobs.Job) { j.Name, j.Kind = "s", "stub_service" })
+	if err := s.step(Request{Do: ApplyJobs{Jobs: []jobs.Job{service}}}).Answers[0].Err; err != nil {
+		t.Fatal(err)
+	}
+	old := s.core.jobs["s"].live[0].rec.ID
+	service.Description = "edited"
+	s.step(Request{Do: ApplyJobs{Jobs: []jobs.Job{service}}})
+	s.wantRun(old, jobs.RunCancelled)
+	s.failover()
+	if s.step(Request{Do: RerunRun{ID: old}}).Answers[0].Err == nil {
+		t.Error("a run of a service is done again beside the one that lives")
+	}
+}
+
+// stubService is work without an end.
+type stubService struct{ stubKind }
+
+func (stubService) Name() string { return "stub_service" }
+func (stubService) Check(json.RawMessage) (jobs.Traits, error) {
+	return jobs.Traits{Service: true, Splits: []jobs.Split{{Stage: 1}}}, nil
+}
