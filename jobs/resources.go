@@ -90,9 +90,21 @@ type Offer struct {
 	Role       string
 	Resources  Resources // Ports counts the ports of PortRanges
 	PortRanges []PortRange
+	Reserved   []Reservation // what of Resources is reserved to Role
 	Attributes map[string]string
 	// Executors are the ids of our executors that live on the agent.
 	Executors []string
+	// Executor is the shared executor that tasks would run in here; the
+	// scheduler sets it.
+	Executor string
+}
+
+// Reservation is a part of an offer's resources that is reserved: how much of
+// which, and the reservation in the words of Mesos, which a launch repeats.
+type Reservation struct {
+	Resource string
+	Amount   float64
+	As       string
 }
 
 // Attribute looks a constraint's field up; hostname, region and zone are

@@ -47,7 +47,7 @@ func (c *Core) agentDone(t *task) {
 // ends itself: that would race with a LAUNCH.
 func (c *Core) watchIdle(agentID string, a *agent, executors []string) {
 	for _, id := range executors {
-		if !strings.HasPrefix(id, executorPrefix+"shared-") || a.live[id] > 0 {
+		if !strings.HasPrefix(id, sharedPrefix) || a.live[id] > 0 {
 			continue
 		}
 		since, known := a.idle[id]

@@ -83,6 +83,10 @@ type ExecutorSpec struct {
 	Artifact  string            `json:"artifact,omitempty"` // URI fetched as ./tidemill; empty: Command is a path on the agents
 	Env       map[string]string `json:"env,omitempty"`
 	User      string            `json:"user,omitempty"`
+	Role      string            `json:"role,omitempty"` // that its resources are allocated to
+	// Reserved says which of its resources come out of a reservation, and
+	// which one, as jobs.Reservation has it; the others are unreserved.
+	Reserved  map[string]string `json:"reserved,omitempty"`
 	Resources jobs.Resources    `json:"resources"`
 	Grace     time.Duration     `json:"grace,omitempty"` // between SHUTDOWN and the kill
 }

@@ -104,6 +104,7 @@ type Core struct {
 	offers      []jobs.Offer  // of this step, not answered yet
 	ready       readyQueue    // wait for an offer, first come first
 	agents      map[string]*agent
+	shared      map[string]ExecutorSpec // shared executors by id, those without reservations by role too
 	schedulers  []string
 
 	timers                           timerHeap
@@ -125,7 +126,7 @@ func New(cfg Config, kinds *jobs.Registry) *Core {
 	return &Core{
 		cfg: cfg, kinds: kinds,
 		jobs: map[jobs.Name]*job{}, graph: jobs.NewGraph(), runs: map[jobs.RunID]*run{},
-		tasks: map[jobs.TaskID]*task{}, targets: map[string]int64{}, agents: map[string]*agent{},
+		tasks: map[jobs.TaskID]*task{}, targets: map[string]int64{}, agents: map[string]*agent{}, shared: map[string]ExecutorSpec{},
 		dirtySet: map[string]bool{}, problems: map[string]string{}, ready: newReadyQueue(),
 	}
 }

@@ -487,7 +487,7 @@ func TestExecutorLivesWhereTheOfferSaysSo(t *testing.T) {
 		j.Resources, j.Overlap = jobs.Resources{CPUs: 0.5, Mem: 32}, jobs.OverlapAllow
 	}))
 	s.core.cfg.Shared.Resources = jobs.Resources{CPUs: 0.25, Mem: 32}
-	shared := s.core.sharedExecutor().ID
+	shared := s.core.sharedExecutor(&jobs.Offer{}).ID
 	s.start("j", "1")
 	s.executorSays(s.launchOne("a"), jobs.TaskRunning)
 	s.start("j", "2")

@@ -24,6 +24,7 @@ func (c *Core) onOffered(e Offered) {
 			Disk: max(a.largest.Disk, o.Resources.Disk), GPUs: max(a.largest.GPUs, o.Resources.GPUs),
 			Ports: max(a.largest.Ports, o.Resources.Ports),
 		}
+		o.Executor = c.sharedExecutor(&o).ID
 		c.watchIdle(o.AgentID, a, o.Executors)
 		c.offers = append(c.offers, o)
 	}
@@ -76,7 +77,7 @@ func (c *Core) waitingTask(s *split) match.Task {
 		t.Run, t.Placed = string(s.run.rec.ID), s.run.tally()
 	}
 	if job.Isolation == jobs.IsolationShared {
-		t.Executor = match.Executor{ID: c.sharedExecutor().ID, Resources: c.cfg.Shared.Resources}
+		t.Executor = match.Executor{Shared: true, Resources: c.cfg.Shared.Resources}
 	} else {
 		t.Executor = match.Executor{Resources: c.cfg.Own.Resources}
 	}
@@ -127,12 +128,7 @@ func (c *Core) launch(s *split, p match.Placement, o *jobs.Offer) Launch {
 		Launched: c.now, StartBy: c.startBy(x), Resources: job.Resources,
 		Shown: x.constraints().Shown(o),
 	}}
-	exec := c.sharedExecutor()
-	if job.Isolation == jobs.IsolationOwn {
-		exec = c.ownExecutor(t.rec.ID)
-	} else {
-		c.agentOf(o.AgentID).live[exec.ID]++
-	}
+	exec := c.executorFor(t, p, o)
 	t.rec.Executor = exec.ID
 	c.unqueue(s)
 	s.current, s.since, s.refusals = t, time.Time{}, nil
@@ -199,30 +195,6 @@ func (c *Core) taskToken(id jobs.TaskID) string {
 	mac := hmac.New(sha256.New, c.meta.Secret)
 	mac.Write([]byte(id))
 	return hex.EncodeToString(mac.Sum(nil))
-}
-
-// sharedExecutor is the warm executor of every agent: its id is a hash of all
-// it consists of, so that one id always means one ExecutorInfo.
-func (c *Core) sharedExecutor() ExecutorSpec {
-	if c.cfg.Shared.ID == "" {
-		c.cfg.Shared.ID = executorPrefix + "shared-" + hashOf(c.cfg.Shared)
-	}
-	return c.cfg.Shared
-}
-
-// ownExecutor is one for a single task.
-func (c *Core) ownExecutor(id jobs.TaskID) ExecutorSpec {
-	spec := c.cfg.Own
-	spec.ID = executorPrefix + string(id) + "-" + hashOf(c.cfg.Own)
-	return spec
-}
-
-const executorPrefix = "tidemill-"
-
-func hashOf(spec ExecutorSpec) string {
-	spec.ID = ""
-	sum := sha256.Sum256(mustJSON(spec))
-	return hex.EncodeToString(sum[:6])
 }
 
 // decline returns what was not used. While something waits for a nearer

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"tidemill/jobs"
 )
 
@@ -170,4 +172,43 @@ func TestReasonsTellNeverFromNothing(t *testing.T) {
 	}
 	s.wait(20 * time.Second)
 	want(plain, "no_offers: no offers since 2026-01-01T00:00:20Z, though they were asked for", "resources: cpus short by 0.09")
+}
+
+// TestExecutorsComeOutOfReservations: where too little is unreserved for them,
+// and one that lives on is used again whatever is offered later.
+func TestExecutorsComeOutOfReservations(t *testing.T) {
+	s := newScript(t, manual(func(j *jobs.Job) { j.Overlap = jobs.OverlapAllow }))
+	s.core.cfg.Shared.Resources = jobs.Resources{CPUs: 0.1, Mem: 128}
+	reserved := []jobs.Reservation{{Resource: "cpus", Amount: 2, As: "cpus of r"}, {Resource: "mem", Amount: 64, As: "small"}, {Resource: "mem", Amount: 512, As: "mem of r"}}
+	launch := func(o jobs.Offer) ExecutorSpec {
+		t.Helper()
+		s.start("j", fmt.Sprint(s.offers))
+		s.offers++
+		o.ID, o.AgentID, o.Hostname = fmt.Sprint("O", s.offers), "a", "a"
+		s.step(Offered{Offers: []jobs.Offer{o}})
+		for _, call := range s.calls {
+			if a, ok := call.(Accept); ok {
+				s.executorSays(a.Launches[0].Task, jobs.TaskFinished)
+				return a.Launches[0].Executor
+			}
+		}
+		t.Fatalf("nothing was launched with %+v", o)
+		return ExecutorSpec{}
+	}
+	plain := launch(jobs.Offer{Role: "r", Resources: jobs.Resources{CPUs: 4, Mem: 1024}, Reserved: reserved})
+	if len(plain.Reserved) != 0 || plain.Role != "r" {
+		t.Errorf("with enough that is unreserved the executor is %+v", plain)
+	}
+	owned := launch(jobs.Offer{Role: "r", Resources: jobs.Resources{CPUs: 2, Mem: 600}, Reserved: reserved})
+	want := map[string]string{"cpus": "cpus of r", "mem": "mem of r"}
+	if diff := cmp.Diff(want, owned.Reserved); diff != "" || owned.ID == plain.ID {
+		t.Errorf("the executor's reservations (-want +got):\n%s, its id %s", diff, owned.ID)
+	}
+	later := launch(jobs.Offer{Role: "r", Resources: jobs.Resources{CPUs: 4, Mem: 1024}, Reserved: reserved[:1], Executors: []string{owned.ID}})
+	if diff := cmp.Diff(owned, later); diff != "" {
+		t.Errorf("the executor that lives there was not used again:\n%s", diff)
+	}
+	if other := launch(jobs.Offer{Role: "q", Resources: jobs.Resources{CPUs: 4, Mem: 1024}}); other.ID == plain.ID || other.Role != "q" {
+		t.Errorf("under another role the executor is %+v", other)
+	}
 }

@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 
@@ -22,7 +23,7 @@ func taskInfos(c scheduler.Accept, offers *book) []mesos.TaskInfo {
 		}
 		infos[l.Executor.ID] = executorInfo(&l.Executor, free.role)
 		if !slices.Contains(live, l.Executor.ID) {
-			free.spend(l.Executor.Resources)
+			free.spend(&l.Executor)
 		}
 	}
 	tasks := make([]mesos.TaskInfo, len(c.Launches))
@@ -46,7 +47,7 @@ func taskInfos(c scheduler.Accept, offers *book) []mesos.TaskInfo {
 
 // executorInfo depends on the spec and the role alone, in every part and its
 // order: Mesos refuses a task whose executor's info differs from that of the
-// living executor of the same id. So the resources are always unreserved ones.
+// living executor of the same id. So the spec says which resources are reserved.
 func executorInfo(spec *scheduler.ExecutorSpec, role string) *mesos.ExecutorInfo {
 	info := &mesos.ExecutorInfo{
 		Type:       mesos.ExecutorInfo_CUSTOM,
@@ -55,7 +56,14 @@ func executorInfo(spec *scheduler.ExecutorSpec, role string) *mesos.ExecutorInfo
 		Command:    command(spec),
 	}
 	for _, w := range amounts(spec.Resources) {
-		info.Resources = append(info.Resources, scalar(w.name, w.amount, role))
+		r := scalar(w.name, w.amount, role)
+		if from := spec.Reserved[w.name]; from != "" {
+			var as mesos.Resource
+			if json.Unmarshal([]byte(from), &as) == nil { // reservationText wrote it
+				r.Role, r.Reservation, r.Reservations = as.Role, as.Reservation, as.Reservations
+			}
+		}
+		info.Resources = append(info.Resources, r)
 	}
 	if spec.Grace > 0 {
 		info.ShutdownGracePeriod = &mesos.DurationInfo{Nanoseconds: int64(spec.Grace)}

@@ -134,6 +134,7 @@ func TestOfferSums(t *testing.T) {
 		ID: "O1", AgentID: "S1", Hostname: "agent-a", Address: "127.0.0.1:5051", Region: "r1", Zone: "z1", Role: "mill",
 		Resources:  jobs.Resources{CPUs: 2, Mem: 1024, Disk: 100, Ports: 7},
 		PortRanges: []jobs.PortRange{{Begin: 31000, End: 31001}, {Begin: 31005, End: 31009}},
+		Reserved:   []jobs.Reservation{{Resource: cpus, Amount: 0.5, As: `{"name":"cpus","type":"SCALAR","role":"mill","reservations":null}`}},
 		Attributes: map[string]string{"rack": "a", "num": "3", "range": "[1-5,7-7]", "set": "{x,y}"},
 		Executors:  []string{"e1"},
 	}
@@ -236,6 +237,38 @@ func TestLaunchPicksResources(t *testing.T) {
 				t.Errorf("resources (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestExecutorOutOfAReservation: it and its task take what is reserved, told
+// apart by all that Mesos compares.
+func TestExecutorOutOfAReservation(t *testing.T) {
+	labelled := func(r *mesos.Resource) {
+		refined(r)
+		r.Reservations[0].Labels = &mesos.Labels{Labels: []mesos.Label{{Key: "pool"}}}
+	}
+	o := offerWith("O1", resource(cpus, 1, forRole), resource(mem, 64), resource(mem, 64, refined), resource(mem, 512, labelled))
+	b := newBook()
+	b.add([]mesos.Offer{o})
+	spec := scheduler.ExecutorSpec{ID: "e", Command: "x", Role: "mill", Resources: jobs.Resources{CPUs: 0.25, Mem: 128}, Reserved: map[string]string{}}
+	for _, r := range offerOf(&o).Reserved {
+		if r.Resource == cpus || r.Amount == 512 {
+			spec.Reserved[r.Resource] = r.As
+		}
+	}
+	infos := taskInfos(scheduler.Accept{Offers: []string{"O1"}, Launches: []scheduler.Launch{
+		{Task: "a", Executor: spec, Resources: jobs.Resources{CPUs: 0.75, Mem: 512}},
+	}}, b)
+	want := []string{"cpus:0.25 reserved for mill", "mem:128 reserved for mill"}
+	if diff := cmp.Diff(want, text(infos[0].Executor.Resources)); diff != "" {
+		t.Errorf("executor's resources (-want +got):\n%s", diff)
+	}
+	if got := infos[0].Executor.Resources[1].Reservations[0].Labels; got == nil || got.Labels[0].Key != "pool" {
+		t.Errorf("the reservation's labels are %v", got)
+	}
+	want = []string{"cpus:0.75 reserved for mill", "mem:64 reserved for mill", "mem:384 reserved for mill", "mem:64 * for mill"}
+	if diff := cmp.Diff(want, text(infos[0].Resources)); diff != "" {
+		t.Errorf("task's resources (-want +got):\n%s", diff)
 	}
 }
 

@@ -109,6 +109,12 @@ type local struct {
 
 func startLocal(t *testing.T, codec Codec) *local {
 	t.Helper()
+	return startLocalFor(t, codec, "*", "cpus:8;mem:4096;disk:4096;ports:[31000-31099]")
+}
+
+// startLocalFor registers under a role, beside an agent with the resources.
+func startLocalFor(t *testing.T, codec Codec, role, resources string) *local {
+	t.Helper()
 	line, err := lifeline.New()
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +127,7 @@ func startLocal(t *testing.T, codec Codec) *local {
 	t.Cleanup(master.Stop)
 	agent, err := mesoslocal.StartAgent(t.Context(), mesoslocal.AgentOptions{
 		Master: master.Addr(), WorkDir: t.TempDir(), Hostname: "agent-a", Lifeline: line,
-		Resources: "cpus:8;mem:4096;disk:4096;ports:[31000-31099]", Attributes: "rack:a",
+		Resources: resources, Attributes: "rack:a",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +139,7 @@ func startLocal(t *testing.T, codec Codec) *local {
 	}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errTimeout)
 	t.Cleanup(cancel)
-	s := NewScheduler(Options{Masters: NewMasters(master.Addr()), User: me.Username, Codec: codec, Log: zerolog.Nop()})
+	s := NewScheduler(Options{Masters: NewMasters(master.Addr()), User: me.Username, Roles: []string{role}, Codec: codec, Log: zerolog.Nop()})
 	sub, err := s.Subscribe(ctx, "")
 	if err != nil {
 		t.Fatal(err)
@@ -302,5 +308,31 @@ func (l *local) files(offer jobs.Offer) {
 		if _, _, err := files.Read(l.ctx, where, path, 0, 10); err == nil || errors.Is(err, fs.ErrNotExist) {
 			l.t.Errorf("Read(%q): %v", path, err)
 		}
+	}
+}
+
+// TestLocalMesosReserved: all that the agent has is reserved, statically, so
+// that the executor too lives on what is reserved.
+func TestLocalMesosReserved(t *testing.T) {
+	l := startLocalFor(t, JSON, "mill", "cpus(mill):2;mem(mill):1024;disk(mill):512")
+	offer := l.offer()
+	if offer.Role != "mill" || len(offer.Reserved) != 3 {
+		t.Fatalf("the offer is %+v", offer)
+	}
+	spec := testSpec(t)
+	spec.Role, spec.Reserved = "mill", map[string]string{}
+	for _, r := range offer.Reserved {
+		spec.Reserved[r.Resource] = r.As
+	}
+	for _, task := range []jobs.TaskID{"first", "second"} {
+		l.send(scheduler.Accept{Offers: []string{offer.ID}, Launches: []scheduler.Launch{{
+			Task: task, Agent: offer.AgentID, Executor: spec, Data: []byte("finish"), Resources: jobs.Resources{CPUs: 0.5, Mem: 64, Disk: 10},
+		}}})
+		l.update(task, jobs.TaskRunning)
+		l.update(task, jobs.TaskFinished)
+		offer = l.offer()
+	}
+	l.send(scheduler.Teardown{})
+	for range l.sub.Events() {
 	}
 }

@@ -40,7 +40,7 @@ func offerOf(o *mesos.Offer) jobs.Offer {
 		offer.Executors = append(offer.Executors, id.Value)
 	}
 	p := newPool(offer.Role, usable(o.Resources))
-	offer.Resources, offer.PortRanges = p.sum(), p.portRanges()
+	offer.Resources, offer.Reserved, offer.PortRanges = p.sum(), p.reservations(), p.portRanges()
 	offer.Resources.Ports = countPorts(offer.PortRanges)
 	return offer
 }

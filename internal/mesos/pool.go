@@ -1,12 +1,14 @@
 package mesos
 
 import (
+	"encoding/json"
 	"math"
 	"slices"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
 
 	"tidemill/jobs"
+	"tidemill/scheduler"
 )
 
 // The resources' names.
@@ -77,6 +79,28 @@ func (p *pool) sum() jobs.Resources {
 	return jobs.Resources{CPUs: amount(cpus), Mem: amount(mem), Disk: amount(disk), GPUs: amount(gpus)}
 }
 
+// reservations are the reserved parts of an offer, but for the ports.
+func (p *pool) reservations() []jobs.Reservation {
+	var out []jobs.Reservation
+	for i := range p.parts {
+		if r := &p.parts[i].of; reserved(r) && p.parts[i].amount > 0 {
+			out = append(out, jobs.Reservation{Resource: r.Name, Amount: float64(p.parts[i].amount) / 1000, As: reservationText(r)})
+		}
+	}
+	return out
+}
+
+// reservationText is a reserved resource without its amount and allocation.
+func reservationText(r *mesos.Resource) string {
+	doc, err := json.Marshal(&mesos.Resource{
+		Name: r.Name, Type: r.Type, Role: r.Role, Reservation: r.Reservation, Reservations: r.Reservations,
+	})
+	if err != nil { // it holds nothing that JSON has no form for
+		return ""
+	}
+	return string(doc)
+}
+
 // portRanges are the ports that are left, sorted.
 func (p *pool) portRanges() []jobs.PortRange {
 	var out []jobs.PortRange
@@ -101,17 +125,19 @@ func (p *pool) take(want jobs.Resources, portNumbers []uint64) []mesos.Resource 
 	return append(out, p.takePorts(portNumbers)...)
 }
 
-// spend takes an executor's unreserved resources away, which Mesos charges to
-// the offer along with the executor's first task.
-func (p *pool) spend(want jobs.Resources) {
-	for _, w := range amounts(want) {
-		need := milli(w.amount)
+// spend takes an executor's resources away, which Mesos charges to the offer
+// along with the executor's first task.
+func (p *pool) spend(spec *scheduler.ExecutorSpec) {
+	for _, w := range amounts(spec.Resources) {
+		need, from := milli(w.amount), spec.Reserved[w.name]
 		for i := range p.parts {
-			if part := &p.parts[i]; part.of.Name == w.name && !reserved(&part.of) {
-				taken := min(need, part.amount)
-				part.amount -= taken
-				need -= taken
+			part := &p.parts[i]
+			if part.of.Name != w.name || reserved(&part.of) != (from != "") || (from != "" && reservationText(&part.of) != from) {
+				continue
 			}
+			taken := min(need, part.amount)
+			part.amount -= taken
+			need -= taken
 		}
 	}
 }

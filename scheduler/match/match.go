@@ -29,7 +29,7 @@ type Task struct {
 
 // Executor is what the task runs in: its share is taken once an agent.
 type Executor struct {
-	ID        string // of a shared executor; empty for one of the task's own
+	Shared    bool // the offer's; or one of the task's own
 	Resources jobs.Resources
 }
 
@@ -85,7 +85,7 @@ type Round struct {
 	offers []jobs.Offer
 	free   []jobs.Resources
 	ports  [][]jobs.PortRange
-	warm   []map[string]bool // executors that live on the offer's agent or were placed now
+	warm   []bool // the offer's shared executor lives, or was placed now
 	byHost map[string][]int
 	byRack map[string][]int
 	byDC   map[string][]int
@@ -99,7 +99,7 @@ func NewRound(now time.Time, offers []jobs.Offer) *Round {
 	r := &Round{
 		now: now, offers: offers,
 		free: make([]jobs.Resources, len(offers)), ports: make([][]jobs.PortRange, len(offers)),
-		warm:   make([]map[string]bool, len(offers)),
+		warm:   make([]bool, len(offers)),
 		byHost: map[string][]int{}, byRack: map[string][]int{}, byDC: map[string][]int{},
 		shapes: map[shape]*candidates{}, why: map[shape][]jobs.Refusal{}, closed: map[int]jobs.Refusal{},
 	}
@@ -107,10 +107,7 @@ func NewRound(now time.Time, offers []jobs.Offer) *Round {
 		o := &offers[i]
 		r.free[i] = o.Resources
 		r.ports[i] = append([]jobs.PortRange(nil), o.PortRanges...)
-		r.warm[i] = map[string]bool{}
-		for _, id := range o.Executors {
-			r.warm[i][id] = true
-		}
+		r.warm[i] = o.HasExecutor(o.Executor)
 		r.byHost[o.Hostname] = append(r.byHost[o.Hostname], i)
 		if ip := hostOf(o.Address); ip != "" && ip != o.Hostname {
 			r.byHost[ip] = append(r.byHost[ip], i)
@@ -217,7 +214,7 @@ func (r *Round) levelAt(t *Task, i int) jobs.Locality {
 // need is what the task takes from an offer, its executor's share included
 // where the executor does not live there yet.
 func (r *Round) need(t *Task, i int) jobs.Resources {
-	if t.Executor.ID != "" && r.warm[i][t.Executor.ID] {
+	if t.Executor.Shared && r.warm[i] {
 		return t.Need
 	}
 	return t.Need.Add(t.Executor.Resources)
@@ -240,10 +237,8 @@ func (r *Round) suits(t *Task, i int) bool {
 // take books the task on the offer, and says whether its executor is new there.
 func (r *Round) take(t *Task, i int) (cold bool) {
 	r.free[i] = r.free[i].Sub(r.need(t, i))
-	cold = t.Executor.ID == "" || !r.warm[i][t.Executor.ID]
-	if t.Executor.ID != "" {
-		r.warm[i][t.Executor.ID] = true
-	}
+	cold = !t.Executor.Shared || !r.warm[i]
+	r.warm[i] = r.warm[i] || t.Executor.Shared
 	return cold
 }
 

@@ -76,7 +76,7 @@ func TestNearCassandraPrefersItsAgents(t *testing.T) {
 }
 
 func TestExecutorsShareIsTakenOnce(t *testing.T) {
-	task := Task{Need: jobs.Resources{CPUs: 0.4}, Executor: Executor{ID: "shared", Resources: jobs.Resources{CPUs: 0.2}}}
+	task := Task{Need: jobs.Resources{CPUs: 0.4}, Executor: Executor{Shared: true, Resources: jobs.Resources{CPUs: 0.2}}}
 	r := NewRound(start, []jobs.Offer{offer("h", 1)})
 	first, _ := r.Place(&task)
 	second, ok := r.Place(&task)
@@ -143,7 +143,7 @@ func TestNothingIsGivenTwice(t *testing.T) {
 				Since: start, Wait: 3 * time.Second, Executor: Executor{Resources: jobs.Resources{CPUs: 0.1}},
 			}
 			if rapid.Bool().Draw(t, "shared") {
-				task.Executor.ID = "shared"
+				task.Executor.Shared = true
 			}
 			if rapid.Bool().Draw(t, "hosts") {
 				task.Hosts = []string{"h0", "h3"}
@@ -160,7 +160,7 @@ func TestNothingIsGivenTwice(t *testing.T) {
 				t.Fatalf("a task for rack a is on %s", o.Attributes["rack"])
 			}
 			need := task.Need
-			if key := fmt.Sprint(p.Offer, task.Executor.ID); task.Executor.ID == "" || !warm[key] {
+			if key := fmt.Sprint(p.Offer); !task.Executor.Shared || !warm[key] {
 				need, warm[key] = need.Add(task.Executor.Resources), true
 			}
 			used[p.Offer] = used[p.Offer].Add(need)

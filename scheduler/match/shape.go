@@ -13,7 +13,7 @@ import (
 // waiting tasks are of a few shapes, so that a round costs what it places.
 type shape struct {
 	need        jobs.Resources
-	executor    string
+	shared      bool
 	share       jobs.Resources
 	near        bool
 	constraints string
@@ -22,7 +22,7 @@ type shape struct {
 
 func shapeKey(t *Task) shape {
 	key := shape{
-		need: t.Need, executor: t.Executor.ID, share: t.Executor.Resources, near: t.Near == jobs.NearCassandra, run: t.Run,
+		need: t.Need, shared: t.Executor.Shared, share: t.Executor.Resources, near: t.Near == jobs.NearCassandra, run: t.Run,
 	}
 	if t.Constraints != nil {
 		key.constraints = t.Constraints.key
@@ -61,7 +61,7 @@ func (r *Round) shapeOf(t *Task) *candidates {
 		if _, beside := cassandraOf(&r.offers[i]); beside && key.near {
 			tier = besideWarm
 		}
-		if t.Executor.ID == "" || !r.warm[i][t.Executor.ID] {
+		if !t.Executor.Shared || !r.warm[i] {
 			tier++
 		}
 		c.tiers[tier] = append(c.tiers[tier], i)
