@@ -10,7 +10,7 @@ import (
 )
 
 // Constraint is [field, operator, value] over an agent's hostname, @region,
-// @zone or attributes.
+// @zone or attributes, or the @role that the offer is for.
 type Constraint struct {
 	Field, Operator, Value string
 }
@@ -92,6 +92,6 @@ func (c Constraint) validate(e *FieldErrors, field string) {
 		e.Addf(field, "unknown operator %q; use equals, like, unlike, unique, cluster, group_by or max_per", c.Operator)
 	}
 	if c.Field == "" {
-		e.Addf(field, "names no field; use hostname, @region, @zone or an agent's attribute")
+		e.Addf(field, "names no field; use hostname, @role, @region, @zone or an agent's attribute")
 	}
 }

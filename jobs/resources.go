@@ -107,12 +107,14 @@ type Reservation struct {
 	As       string
 }
 
-// Attribute looks a constraint's field up; hostname, region and zone are
+// Attribute looks a constraint's field up; hostname, role, region and zone are
 // pseudo-attributes.
 func (o *Offer) Attribute(name string) (string, bool) {
 	switch name {
 	case "hostname":
 		return o.Hostname, true
+	case "@role":
+		return o.Role, o.Role != ""
 	case "@region":
 		return o.Region, o.Region != ""
 	case "@zone":

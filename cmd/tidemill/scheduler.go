@@ -206,7 +206,7 @@ func mesosOptions(o config.Options) (mesos.Options, error) {
 	f := o.Framework
 	secret, err := config.Token(f.SecretFile)
 	return mesos.Options{
-		Name: f.Name, User: f.User, Roles: []string{f.Role}, Hostname: hostOf(o.Advertise), WebUI: o.Advertise,
+		Name: f.Name, User: f.User, Roles: f.Roles(), GPUs: f.GPUs, Hostname: hostOf(o.Advertise), WebUI: o.Advertise,
 		FailoverTimeout: f.FailoverTimeout.D(), Principal: f.Principal, Secret: secret,
 	}, err
 }

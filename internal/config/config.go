@@ -35,11 +35,15 @@ type Options struct {
 type Framework struct {
 	Name            string        `json:"name"`
 	User            string        `json:"user,omitempty"` // tasks run as; the agents' own where empty
-	Role            string        `json:"role"`
+	Role            string        `json:"role"`           // or several: "a,b"
+	GPUs            bool          `json:"gpus,omitempty"`
 	Principal       string        `json:"principal,omitempty"`
 	SecretFile      string        `json:"secret_file,omitempty"`
 	FailoverTimeout jobs.Duration `json:"failover_timeout"`
 }
+
+// Roles lists what Role names.
+func (f Framework) Roles() []string { return strings.Split(f.Role, ",") }
 
 // Default is what holds where nothing is said.
 func Default() Options {
@@ -62,7 +66,8 @@ type Flags struct {
 
 	FrameworkName   string        `placeholder:"NAME" env:"TIDEMILL_FRAMEWORK_NAME" help:"Name to register with Mesos under (default tidemill)."`
 	User            string        `placeholder:"USER" env:"TIDEMILL_USER" help:"User on the agents that tasks run as."`
-	Role            string        `placeholder:"ROLE" env:"TIDEMILL_ROLE" help:"Mesos role (default *)."`
+	Role            string        `placeholder:"ROLE" env:"TIDEMILL_ROLE" help:"Mesos role, or several with commas between them (default *)."`
+	GPUs            bool          `name:"gpus" env:"TIDEMILL_GPUS" help:"Take offers of agents with GPUs too."`
 	Principal       string        `placeholder:"NAME" env:"TIDEMILL_PRINCIPAL" help:"Mesos principal."`
 	SecretFile      string        `type:"path" placeholder:"FILE" env:"TIDEMILL_SECRET_FILE" help:"File with the principal's secret."`
 	FailoverTimeout time.Duration `placeholder:"DURATION" env:"TIDEMILL_FAILOVER_TIMEOUT" help:"How long Mesos keeps the tasks while no scheduler leads (default 168h)."`
@@ -92,6 +97,7 @@ func (f Flags) Options(tokenFile string) (Options, error) {
 			*field = given
 		}
 	}
+	o.Framework.GPUs = o.Framework.GPUs || f.GPUs
 	if f.FailoverTimeout != 0 {
 		o.Framework.FailoverTimeout = jobs.Duration(f.FailoverTimeout)
 	}
@@ -166,6 +172,11 @@ func (o Options) check() error {
 	for name, c := range o.Connections.Cassandra {
 		if len(c.Hosts) == 0 {
 			e.Addf("connections.cassandra."+name+".hosts", "names no host")
+		}
+	}
+	for _, role := range o.Framework.Roles() {
+		if role == "" || role == "." || role == ".." || strings.HasPrefix(role, "-") || strings.ContainsAny(role, " \t\r\n\\") {
+			e.Addf("framework.role", "%q is no role for Mesos", role)
 		}
 	}
 	if o.Framework.FailoverTimeout < 0 {

@@ -35,6 +35,7 @@ type Options struct {
 	Name     string   // of the framework; "tidemill"
 	User     string   // tasks run as; "root"
 	Roles    []string // "*"
+	GPUs     bool     // agents with GPUs are offered too: Mesos keeps them from others
 	Hostname string   // for people, like WebUI
 	WebUI    string   // URL
 	// FailoverTimeout is how long tasks live on without a scheduler; a week.
@@ -159,7 +160,12 @@ func (s *Scheduler) framework(id string) *mesos.FrameworkInfo {
 		Capabilities: []mesos.FrameworkInfo_Capability{
 			{Type: mesos.FrameworkInfo_Capability_PARTITION_AWARE},
 			{Type: mesos.FrameworkInfo_Capability_MULTI_ROLE},
+			{Type: mesos.FrameworkInfo_Capability_RESERVATION_REFINEMENT},
+			{Type: mesos.FrameworkInfo_Capability_TASK_KILLING_STATE},
 		},
+	}
+	if o.GPUs {
+		info.Capabilities = append(info.Capabilities, mesos.FrameworkInfo_Capability{Type: mesos.FrameworkInfo_Capability_GPU_RESOURCES})
 	}
 	if id != "" {
 		info.ID = &mesos.FrameworkID{Value: id}
