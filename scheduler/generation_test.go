@@ -48,7 +48,9 @@ func TestIDsOutliveHistory(t *testing.T) {
 	}
 }
 
-func TestRerunOfAServiceIsRefusedAfterAFailover(t *testing.T) {
+// serve makes a core that has a service.
+func serve(t *testing.T) (*script, jobs.Job, jobs.RunID) {
+	t.Helper()
 	s := newScript(t, manual(nil))
 	kinds, err := jobs.NewRegistry(stubKind{}, stubService{})
 	if err != nil {
@@ -60,7 +62,20 @@ func TestRerunOfAServiceIsRefusedAfterAFailover(t *testing.T) {
 	if err := s.step(Request{Do: ApplyJobs{Jobs: []jobs.Job{service}}}).Answers[0].Err; err != nil {
 		t.Fatal(err)
 	}
-	old := s.core.jobs["s"].live[0].rec.ID
+	return s, service, s.core.jobs["s"].live[0].rec.ID
+}
+
+func TestServicesInstanceBeginsAgainWhenItEndsWell(t *testing.T) {
+	s, _, run := serve(t)
+	s.executorSays(s.launchOne("a"), jobs.TaskFinished)
+	s.failover()
+	s.wait(20 * time.Second)
+	s.wantRun(run, jobs.RunRunning)
+	s.launchOne("a")
+}
+
+func TestRerunOfAServiceIsRefusedAfterAFailover(t *testing.T) {
+	s, service, old := serve(t)
 	service.Description = "edited"
 	s.step(Request{Do: ApplyJobs{Jobs: []jobs.Job{service}}})
 	s.wantRun(old, jobs.RunCancelled)

@@ -71,7 +71,7 @@ func (c *Core) adopt(x *run, t *task) {
 	s.attempts = max(s.attempts, t.rec.Attempt)
 	s.starts = max(s.starts, t.rec.Starts)
 	switch {
-	case t.rec.State == jobs.AttemptSucceeded && s.succeeded == nil:
+	case t.rec.State == jobs.AttemptSucceeded && s.succeeded == nil && !x.traits.Service:
 		s.succeeded = t
 		x.done++
 	case !t.rec.State.Final() && !t.rec.Superseded:
@@ -150,6 +150,10 @@ func (c *Core) ended(t *task, state jobs.AttemptState, reason, message string) {
 func (c *Core) afterAttempt(s *split, t *task) {
 	switch t.rec.State {
 	case jobs.AttemptSucceeded:
+		if s.run.traits.Service {
+			s.attemptFailed(c, explainEnd(t), false) // a service has no end: the instance begins again
+			return
+		}
 		if err := s.run.addResults(t.rec.Results); err != nil {
 			s.attemptFailed(c, err.Error(), true)
 			return
