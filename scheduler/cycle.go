@@ -12,16 +12,31 @@ import (
 type Cycle struct {
 	stream int64
 	began  time.Time
+	alone  time.Time // since when there is no stream; zero while there is one
 	pause  time.Duration
 }
 
 // Begin starts a round: the fenced write comes next.
-func (c *Cycle) Begin(now time.Time) { c.began = now }
+func (c *Cycle) Begin(now time.Time) {
+	c.began = now
+	if c.alone.IsZero() {
+		c.alone = now
+	}
+}
 
 // Opened numbers the stream that SUBSCRIBE opened.
 func (c *Cycle) Opened() int64 {
 	c.stream++
+	c.alone = time.Time{}
 	return c.stream
+}
+
+// Alone is for how long the leader has tried in vain to subscribe.
+func (c *Cycle) Alone(now time.Time) time.Duration {
+	if c.alone.IsZero() {
+		return 0
+	}
+	return now.Sub(c.alone)
 }
 
 // Ended says how long to wait before the next round: between half of it and

@@ -26,8 +26,11 @@ type Options struct {
 	Files       Files
 	Connections jobs.Connections
 	Advertise   string // our own base URL, as the elector knows it
-	Now         func() time.Time
-	Log         zerolog.Logger
+	// MasterTimeout is how long a leader tries to subscribe before it lets another scheduler lead;
+	// default 15 s.
+	MasterTimeout time.Duration
+	Now           func() time.Time
+	Log           zerolog.Logger
 }
 
 // Scheduler campaigns, leads, steps down and campaigns again. Its methods
@@ -45,6 +48,9 @@ func NewScheduler(opt Options) *Scheduler {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
+	if opt.MasterTimeout == 0 {
+		opt.MasterTimeout = 15 * time.Second
+	}
 	return &Scheduler{opt: opt, hub: newHub()}
 }
 
@@ -53,8 +59,12 @@ var errNotLeading = &jobs.Error{Code: jobs.Unavailable, Message: "this scheduler
 // Serve takes part in elections until ctx ends, or until a term ends in a way
 // that no other term would mend.
 func (s *Scheduler) Serve(ctx context.Context) error {
+	patience := s.opt.MasterTimeout
 	for ctx.Err() == nil {
-		err := s.lead(ctx)
+		subscribed, err := s.lead(ctx, patience)
+		if patience = min(2*patience, maxPatience); subscribed || !errors.Is(err, errNoMaster) {
+			patience = s.opt.MasterTimeout
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -70,10 +80,15 @@ func (s *Scheduler) Serve(ctx context.Context) error {
 // resignTimeout bounds how long handing over may take.
 const resignTimeout = 5 * time.Second
 
-func (s *Scheduler) lead(ctx context.Context) error {
+// maxPatience bounds how long a leader tries in vain when all did before: without any master,
+// elections become rare.
+const maxPatience = 5 * time.Minute
+
+// lead campaigns and leads for a term, and says whether the term was ever subscribed.
+func (s *Scheduler) lead(ctx context.Context, patience time.Duration) (subscribed bool, err error) {
 	leader, err := s.opt.Elector.Campaign(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
@@ -84,11 +99,12 @@ func (s *Scheduler) lead(ctx context.Context) error {
 	}()
 	t := newTerm(&s.opt, leader, s.hub.publish)
 	if err := t.load(ctx); err != nil {
-		return err
+		return false, err
 	}
 	s.set(t)
 	defer s.set(nil)
-	return t.run(ctx)
+	err = t.run(ctx, patience)
+	return t.subscribed, err
 }
 
 func (s *Scheduler) set(t *term) {

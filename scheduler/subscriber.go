@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -20,11 +21,18 @@ type subscriber struct {
 	fence     func(context.Context) error
 	framework func(context.Context) string
 	caller    *caller
-	cycle     Cycle
+	// others says whether another scheduler could lead. After patience without a subscription it is
+	// to try: the masters may be out of this one's reach only.
+	others   func() bool
+	patience time.Duration
+	cycle    Cycle
 }
 
 // errRemoved: the master does not take the framework's id any more.
 var errRemoved = errors.New("the master says that the framework has been removed: its id is gone for good, and with it all its tasks")
+
+// errNoMaster ends a term that is of no use.
+var errNoMaster = errors.New("no master can be subscribed to from here; another scheduler is to try (look at the network between this one and the masters)")
 
 // Pauses between subscriptions.
 const (
@@ -44,6 +52,9 @@ func (s *subscriber) run(ctx context.Context) error {
 		if fatal {
 			return err
 		}
+		if s.cycle.Alone(time.Now()) >= s.patience && s.others() {
+			return fmt.Errorf("%w: %w", errNoMaster, err)
+		}
 		s.log.Warn().Err(err).Dur("pause", wait).Msg("the subscription ended; subscribing again")
 		select {
 		case <-ctx.Done():
@@ -58,7 +69,7 @@ func (s *subscriber) once(ctx context.Context) error {
 	if err := s.fence(ctx); err != nil {
 		return err
 	}
-	sub, err := s.mesos.Subscribe(ctx, s.framework(ctx))
+	sub, err := s.subscribe(ctx)
 	if err != nil {
 		return err
 	}
@@ -88,6 +99,13 @@ func (s *subscriber) once(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// subscribe tries for as long as the leader's patience lasts: there may be no answer at all.
+func (s *subscriber) subscribe(ctx context.Context) (Subscription, error) {
+	try, cancel := context.WithTimeoutCause(ctx, s.patience, fmt.Errorf("not within %s", s.patience))
+	defer cancel()
+	return s.mesos.Subscribe(try, s.framework(ctx))
 }
 
 // refusal gives an ERROR event its meaning. "Framework failed over" means that

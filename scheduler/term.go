@@ -38,6 +38,8 @@ type term struct {
 	ending  chan error
 	workers sync.WaitGroup
 	wakeAt  time.Time
+
+	subscribed bool // it was, at some time
 }
 
 // Bounds of a term's queues.
@@ -75,7 +77,7 @@ func (t *term) load(ctx context.Context) error {
 
 // run leads until ctx ends, the term is lost, or nothing more can be done.
 // Everything it started has ended when it returns.
-func (t *term) run(ctx context.Context) error {
+func (t *term) run(ctx context.Context, patience time.Duration) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer t.workers.Wait()
 	defer cancel()
@@ -89,7 +91,8 @@ func (t *term) run(ctx context.Context) error {
 	t.workers.Go(func() { t.watchPeers(ctx) })
 	sub := &subscriber{
 		mesos: t.opt.Mesos, log: t.log, post: t.post, caller: t.caller,
-		fence: t.fence, framework: t.framework,
+		fence: t.fence, framework: t.framework, patience: patience,
+		others: func() bool { return len(t.opt.Elector.Schedulers()) > 1 },
 	}
 	t.workers.Go(func() {
 		if err := sub.run(ctx); err != nil {
@@ -142,6 +145,9 @@ func (t *term) untilWake() time.Duration {
 }
 
 func (t *term) step(ctx context.Context, ev Event) {
+	if _, ok := ev.(Subscribed); ok {
+		t.subscribed = true
+	}
 	var out Output
 	out, t.wakeAt = t.engine.Step(t.opt.Now(), ev)
 	t.do(ctx, out)

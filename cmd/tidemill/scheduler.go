@@ -29,6 +29,7 @@ import (
 type schedulerCmd struct {
 	config.Flags
 	timing
+	MasterTimeout  time.Duration `default:"15s" help:"How long a leader that reaches no Mesos master tries before another scheduler takes over, if there is one."`
 	SessionTimeout time.Duration `default:"4s" help:"After how long without a word from it another scheduler takes over from the leader."`
 	Codec          string        `default:"json" enum:"json,protobuf" help:"How to speak with the master: json or protobuf."`
 }
@@ -89,7 +90,7 @@ func (cmd schedulerCmd) Run(ctx context.Context, g *globals, log zerolog.Logger)
 	if err != nil {
 		return err
 	}
-	return serve(ctx, service{options: o, core: cmd.core(), elector: elector, masters: masters, codec: codec, door: door, now: now, log: log})
+	return serve(ctx, service{options: o, core: cmd.core(), elector: elector, masters: masters, codec: codec, door: door, now: now, log: log, masterTimeout: cmd.MasterTimeout})
 }
 
 // storeAddress completes what is left out of the store's address: the scheme,
@@ -143,7 +144,10 @@ type service struct {
 	codec   mesos.Codec
 	door    net.Listener
 	now     func() time.Time // nil: time.Now
-	log     zerolog.Logger
+
+	masterTimeout time.Duration // 0: the default
+
+	log zerolog.Logger
 }
 
 // serve runs a scheduler and its API until ctx ends or one of them fails.
@@ -169,7 +173,7 @@ func serve(ctx context.Context, s service) error {
 	s.setExecutors(artifact)
 	core := scheduler.NewScheduler(scheduler.Options{
 		Core: s.core, Kinds: registry, Elector: s.elector, Connections: s.options.Connections, Log: s.log,
-		Now:   s.now,
+		Now: s.now, MasterTimeout: s.masterTimeout,
 		Mesos: mesos.NewScheduler(framework),
 		Files: mesos.NewFiles(framework.Principal, framework.Secret, nil),
 	})

@@ -157,7 +157,7 @@ func (c *cluster) setUpAgent(s *server) {
 func (c *cluster) setUpScheduler(s *server) {
 	s.ready = address(s, schedulerPort)
 	s.argv = []string{c.Program, "scheduler", "--listen", s.ready, "--token-file", c.tokenFile(), "--zk", c.zk("/tidemill"), "--master", c.zk("/mesos"),
-		"--session-timeout", c.Times.Session.String(), "--start-by", c.Times.StartBy.String(), "--launch-timeout", c.Times.Launch.String(),
+		"--session-timeout", c.Times.Session.String(), "--master-timeout", c.Times.Session.String(), "--start-by", c.Times.StartBy.String(), "--launch-timeout", c.Times.Launch.String(),
 		"--master-settle", (c.Times.Ping + time.Second).String(), "--artifact-url", c.Program, "--user", "root", "--log-level", "debug"}
 	s.env = []string{"TIDEMILL_CLOCK_OFFSET_FILE=" + c.offsetFile(s)}
 }
@@ -243,7 +243,8 @@ func (c *cluster) leader(ctx context.Context) *server {
 	var asked sync.WaitGroup
 	for i, s := range list {
 		asked.Go(func() {
-			if st, err := c.status(ctx, s); err == nil && st.Leading {
+			// Others than the leader hand the question on to it.
+			if st, err := c.status(ctx, s); err == nil && st.Leading && st.Leader == url(s) {
 				terms[i] = st.Term
 			}
 		})
@@ -271,8 +272,10 @@ func (c *cluster) status(ctx context.Context, s *server) (jobs.Status, error) {
 }
 
 func (c *cluster) client(s *server) (*client.Client, error) {
-	return client.New("http://"+s.ready, c.token)
+	return client.New(url(s), c.token)
 }
+
+func url(s *server) string { return "http://" + s.ready }
 
 func (c *cluster) close(ctx context.Context) error {
 	return c.network.Close(ctx)

@@ -1,0 +1,95 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tidemill/jobs"
+)
+
+// noMaster cannot be subscribed to: it refuses, or it does not answer.
+type noMaster struct{ silent bool }
+
+func (m noMaster) Subscribe(ctx context.Context, _ string) (Subscription, error) {
+	if m.silent {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	return nil, errors.New("connection refused")
+}
+
+// rivals is an elector whose terms are ended by resigning only. It counts them, and how long each
+// lasted.
+type rivals struct {
+	urls  []string
+	began time.Time
+	terms []time.Duration
+	lost  chan struct{}
+}
+
+func (r *rivals) Campaign(context.Context) (Leadership, error) {
+	r.began, r.lost = time.Now(), make(chan struct{})
+	return r, nil
+}
+func (r *rivals) Leader() (string, bool)                         { return r.urls[0], true }
+func (r *rivals) Schedulers() []string                           { return r.urls }
+func (r *rivals) Term() int64                                    { return int64(len(r.terms)) + 1 }
+func (r *rivals) Lost() <-chan struct{}                          { return r.lost }
+func (r *rivals) Load(context.Context, func(Record) error) error { return nil }
+func (r *rivals) Commit(context.Context, Batch) error            { return nil }
+func (r *rivals) Resign(context.Context) error {
+	r.terms = append(r.terms, time.Since(r.began))
+	return nil
+}
+
+// serve runs a scheduler without a master for a while, and gives how long its terms lasted.
+func serve(t *testing.T, m Mesos, elector *rivals, d time.Duration) {
+	t.Helper()
+	kinds, err := jobs.NewRegistry(stubKind{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewScheduler(Options{
+		Core: DefaultConfig(), Kinds: kinds, Elector: elector, Mesos: m, Log: zerolog.Nop(), MasterTimeout: 10 * time.Second,
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	if err := s.Serve(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestALeaderWithoutMasterLetsAnotherLead: the masters may be out of its own reach only.
+func TestALeaderWithoutMasterLetsAnotherLead(t *testing.T) {
+	for name, m := range map[string]noMaster{"refused": {}, "no answer": {silent: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				elector := &rivals{urls: []string{"http://a", "http://b"}}
+				serve(t, m, elector, 5*time.Minute)
+				if len(elector.terms) < 3 {
+					t.Fatalf("%d terms in five minutes", len(elector.terms))
+				}
+				for i, want := range []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second} {
+					if got := elector.terms[i]; got < want || got > want+pauseMost {
+						t.Errorf("term %d lasted %s; want about %s, longer each time", i+1, got, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestALeaderWithoutOthersGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		elector := &rivals{urls: []string{"http://a"}}
+		serve(t, noMaster{}, elector, 5*time.Minute)
+		if len(elector.terms) != 1 {
+			t.Errorf("%d terms; want one, as nobody else could lead", len(elector.terms))
+		}
+	})
+}
