@@ -67,8 +67,8 @@ func TestResources(t *testing.T) {
 	if third.Fits(left) {
 		t.Errorf("an eleventh tenth fits in %v", left)
 	}
-	short := Resources{CPUs: 1.5, Mem: 64, GPUs: 1, Ports: 2}.Short(free)
-	if got := strings.Join(short, ", "); got != "cpus short by 0.5, gpus short by 1, ports short by 1" {
+	short := Resources{CPUs: 1.5, Mem: 100_096.0625, GPUs: 1, Ports: 2}.Short(free)
+	if got := strings.Join(short, ", "); got != "cpus short by 0.5, mem short by 99996.063, gpus short by 1, ports short by 1" {
 		t.Errorf("short: %s", got)
 	}
 }

@@ -1,7 +1,7 @@
 package jobs
 
 import (
-	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,7 +42,7 @@ func (r Resources) Short(free Resources) []string {
 	var out []string
 	say := func(name string, want, have float64) {
 		if want > have+slack {
-			out = append(out, fmt.Sprintf("%s short by %.4g", name, want-have))
+			out = append(out, name+" short by "+strconv.FormatFloat(math.Round(1000*(want-have))/1000, 'f', -1, 64))
 		}
 	}
 	say("cpus", r.CPUs, free.CPUs)
