@@ -26,11 +26,11 @@ const MaxName = 100
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
-// CheckName says what is wrong with a job's name.
+// CheckName says what is wrong with the name of a job or a pool.
 func CheckName(n Name) error {
 	switch {
 	case n == "":
-		return fmt.Errorf("a job needs a name")
+		return fmt.Errorf("a name is needed")
 	case len(n) > MaxName:
 		return fmt.Errorf("name has %d characters; at most %d are allowed", len(n), MaxName)
 	case !nameForm.MatchString(string(n)):

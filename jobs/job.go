@@ -31,6 +31,9 @@ type Job struct {
 	KillGrace     Duration        `json:"kill_grace,omitempty"`     // between SIGTERM and SIGKILL
 	OnUnknown     OnUnknown       `json:"on_unknown,omitempty"`
 	UnknownWait   *Duration       `json:"unknown_wait,omitempty"`
+	Concurrency   int             `json:"concurrency,omitempty"` // most of its tasks at work at once; no limit if 0
+	Priority      int             `json:"priority,omitempty"`    // of its tasks among those that wait: higher ones first
+	Pool          PoolUse         `json:"pool,omitzero"`
 	Isolation     Isolation       `json:"isolation,omitempty"`
 	Resources     Resources       `json:"resources,omitzero"`
 	Placement     Placement       `json:"placement,omitzero"`
@@ -145,6 +148,9 @@ func (j Job) WithDefaults(t Traits) Job {
 	setDefault(&j.Retry.Max, max(DefaultMaxBackoff, j.Retry.Backoff))
 	setDefault(&j.KillGrace, DefaultKillGrace)
 	setDefault(&j.OnUnknown, UnknownRetry)
+	if j.Pool.Name != "" {
+		setDefault(&j.Pool.Slots, 1)
+	}
 	setDefault(&j.Isolation, t.Isolation)
 	setDefault(&j.Isolation, IsolationShared)
 	setDefault(&j.Resources.CPUs, 0.1)

@@ -81,6 +81,7 @@ func (j Job) validatePolicies(e *FieldErrors) {
 	oneOf(e, "trigger", j.Trigger, AllSuccess, AllDone, AnySuccess)
 	oneOf(e, "on_unknown", j.OnUnknown, UnknownRetry, UnknownFail, UnknownWait)
 	oneOf(e, "isolation", j.Isolation, IsolationOwn, IsolationShared)
+	j.validateLimits(e)
 	if j.Retry.Attempts < 0 || j.Retry.Attempts > 1000 {
 		e.Addf("retry.attempts", "%d is not within 1 to 1000", j.Retry.Attempts)
 	}
@@ -99,6 +100,24 @@ func (j Job) validatePolicies(e *FieldErrors) {
 		if v < 0 || v > 1e9 {
 			e.Addf(field, "%g is out of range", v)
 		}
+	}
+}
+
+func (j Job) validateLimits(e *FieldErrors) {
+	if j.Concurrency < 0 {
+		e.Addf("concurrency", "%d is negative; leave it out for no limit", j.Concurrency)
+	}
+	if j.Priority < -MaxPriority || j.Priority > MaxPriority {
+		e.Addf("priority", "%d is not within %d to %d", j.Priority, -MaxPriority, MaxPriority)
+	}
+	if j.Pool == (PoolUse{}) {
+		return
+	}
+	if err := CheckName(j.Pool.Name); err != nil {
+		e.Addf("pool.name", "%v", err)
+	}
+	if j.Pool.Slots < 0 || j.Pool.Slots > MaxSlots {
+		e.Addf("pool.slots", "%d is not within 1 to %d", j.Pool.Slots, MaxSlots)
 	}
 }
 

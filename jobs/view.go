@@ -77,7 +77,7 @@ type WaitingSplit struct {
 
 // Refusal is one reason why a task was not placed; Count is over how many offers.
 type Refusal struct {
-	Code    string    `json:"code"` // no_offers, resources, constraint, locality, backoff, never_fits, avoided, agent_avoided, paused, held, no_leader, unknown
+	Code    string    `json:"code"` // no_offers, resources, constraint, locality, backoff, never_fits, avoided, agent_avoided, overlap, held, hold, pool, concurrency, no_master, unknown
 	Message string    `json:"message"`
 	Count   int       `json:"count,omitempty"`
 	Until   time.Time `json:"until,omitzero"`
@@ -132,6 +132,7 @@ type Status struct {
 	HeldJobs      int       `json:"held_jobs,omitempty"`      // of records that cannot be read
 	Records       int       `json:"records,omitempty"`        // in the store
 	StoreBytes    int       `json:"store_bytes,omitempty"`    // their keys and values
+	Hold          *Hold     `json:"hold,omitempty"`           // nothing is launched
 	Problems      []string  `json:"problems,omitempty"`       // what an operator should look at
 	Schedulers    []string  `json:"schedulers,omitempty"`
 }
@@ -152,6 +153,13 @@ type AgentView struct {
 	Avoided    *Refusal          `json:"avoided,omitempty"`   // why nothing is placed there now
 }
 
+// Hold keeps everything from being launched, for maintenance. What is due
+// becomes a run all the same, and waits; what is at work goes on.
+type Hold struct {
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
+}
+
 // LogChunk is part of an attempt's log file.
 type LogChunk struct {
 	Data   []byte `json:"data"`
@@ -164,7 +172,7 @@ type LogChunk struct {
 type Notice struct {
 	Sequence int64     `json:"sequence"`
 	At       time.Time `json:"at"`
-	Type     string    `json:"type"` // job, run, task
+	Type     string    `json:"type"` // job, run, task, progress, pool, hold
 	Job      Name      `json:"job,omitempty"`
 	Run      RunID     `json:"run,omitempty"`
 	Task     TaskID    `json:"task,omitempty"`

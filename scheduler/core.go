@@ -91,7 +91,9 @@ type Core struct {
 	runs    map[jobs.RunID]*run
 	tasks   map[jobs.TaskID]*task
 	targets map[string]int64
+	pools   map[jobs.Name]*pool
 	meta    metaRecord
+	holding gate // shut while launches are held
 
 	stream      int64 // of the present subscription; 0: none
 	master      string
@@ -126,7 +128,8 @@ func New(cfg Config, kinds *jobs.Registry) *Core {
 	return &Core{
 		cfg: cfg, kinds: kinds,
 		jobs: map[jobs.Name]*job{}, graph: jobs.NewGraph(), runs: map[jobs.RunID]*run{},
-		tasks: map[jobs.TaskID]*task{}, targets: map[string]int64{}, agents: map[string]*agent{}, shared: map[string]ExecutorSpec{},
+		tasks: map[jobs.TaskID]*task{}, targets: map[string]int64{}, pools: map[jobs.Name]*pool{},
+		agents: map[string]*agent{}, shared: map[string]ExecutorSpec{},
 		dirtySet: map[string]bool{}, problems: map[string]string{}, ready: newReadyQueue(),
 	}
 }
@@ -187,6 +190,9 @@ func (c *Core) handle(ev Event) {
 
 // touch marks a record as changed; the next seal encodes it.
 func (c *Core) touch(r record) {
+	if t, ok := r.(*task); ok {
+		c.account(t)
+	}
 	key := r.key()
 	if !c.dirtySet[key] {
 		c.dirtySet[key] = true

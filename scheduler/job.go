@@ -23,6 +23,8 @@ type job struct {
 	held                 string // why nothing of it may move
 	due                  time.Time
 	words                string // in which a search looks; empty: to be made again
+	busy                 int    // attempts that may be at work
+	full                 gate   // shut while as many are as the job's concurrency allows
 }
 
 // declared says whether the job exists for its users.

@@ -38,6 +38,10 @@ func (c *Core) match() {
 	}
 	offers := c.offers
 	c.offers = nil
+	if c.meta.Hold != nil {
+		c.decline(offerIDs(offers), time.Time{})
+		return
+	}
 	accepts := make([]*Accept, len(offers))
 	round := match.NewRound(c.now, offers)
 	for i := range offers {
@@ -66,12 +70,20 @@ func (c *Core) match() {
 	c.decline(rest, widens)
 }
 
+func offerIDs(offers []jobs.Offer) []string {
+	ids := make([]string, len(offers))
+	for i, o := range offers {
+		ids[i] = o.ID
+	}
+	return ids
+}
+
 // waitingTask is a split as the matching sees it.
 func (c *Core) waitingTask(s *split) match.Task {
 	job := s.run.pinned()
 	t := match.Task{
 		Need: job.Resources, Near: job.Placement.Near, Hosts: s.def.Hosts, Racks: s.def.Racks, DC: s.def.DC,
-		Constraints: s.run.constraints(), Avoid: c.avoided(s), Since: s.since, Wait: time.Duration(*job.Placement.Wait),
+		Constraints: s.run.constraints(), Avoid: c.avoided(s), Since: c.patientSince(s), Wait: time.Duration(*job.Placement.Wait),
 	}
 	if t.Constraints.Counted() && len(s.run.splits) > 1 { // a single task's always hold
 		t.Run, t.Placed = string(s.run.rec.ID), s.run.tally()
@@ -201,7 +213,7 @@ func (c *Core) taskToken(id jobs.TaskID) string {
 // offer, nothing is refused for longer than that wait.
 func (c *Core) decline(offers []string, widens time.Time) {
 	refuse := c.cfg.IdleDecline
-	if c.ready.count > 0 {
+	if c.hungry() {
 		refuse = 5 * time.Second
 	}
 	if !widens.IsZero() {
@@ -219,13 +231,16 @@ const (
 	idleBefore = 2 * time.Second
 )
 
+// hungry says whether offers are wanted.
+func (c *Core) hungry() bool { return c.ready.count > 0 && c.meta.Hold == nil }
+
 // reviveOrSuppress asks for offers as soon as something waits, and for none
 // when nothing does.
 func (c *Core) reviveOrSuppress() {
 	if c.stream == 0 {
 		return
 	}
-	if c.ready.count > 0 && c.wantRevive {
+	if c.hungry() && c.wantRevive {
 		if wait := c.lastRevive.Add(reviveGap).Sub(c.now); wait > 0 {
 			c.wantRevive = false
 			c.reviveAlarm.set(c, c.now.Add(wait), func() { c.wantRevive = true })
@@ -240,7 +255,7 @@ func (c *Core) reviveOrSuppress() {
 func (c *Core) suppressIdle() {
 	switch {
 	case c.stream == 0 || c.suppressed:
-	case c.ready.count > 0 || c.now.Sub(c.lastRevive) < idleBefore:
+	case c.hungry() || c.now.Sub(c.lastRevive) < idleBefore:
 		c.idleAlarm.set(c, c.now.Add(idleBefore), c.suppressIdle)
 	default:
 		c.suppressed = true

@@ -8,19 +8,42 @@ import (
 	"tidemill/scheduler/match"
 )
 
-// readyQueue holds the splits that wait for an offer, first come first
-// served. They lie by class: when the first of a class finds no place in a
-// round, none of the class does, so that a round costs what it places and
-// not what waits.
+// readyQueue holds the splits that wait for an offer: higher priorities first,
+// then first come first served. They lie by lane: when the first of a lane
+// finds no place in a round, none of the lane does, so that a round costs
+// what it places and not what waits.
 type readyQueue struct {
-	classes map[match.Class]*class
+	classes map[lane]*class
 	count   int
 	seq     int64
 }
 
-// class is the waiting splits of one match.Class, oldest first. Entries of
-// splits that wait no more are dropped when they come up.
+// lane is what splits have in common that wait for the same.
+type lane struct {
+	match.Class
+	priority int
+	// Limits besides the offers; those of individual splits are looked at one by one.
+	pool jobs.PoolUse
+	job  jobs.Name // of a job with a limit of its own
+}
+
+func laneOf(s *split, key match.Class) lane {
+	job := s.run.pinned()
+	l := lane{Class: key, priority: job.Priority}
+	if key.Individual {
+		return l
+	}
+	l.pool = job.Pool
+	if job.Concurrency > 0 {
+		l.job = job.Name
+	}
+	return l
+}
+
+// class is the waiting splits of one lane, oldest first. Entries of splits
+// that wait no more are dropped when they come up.
 type class struct {
+	lane      lane
 	entries   []entry
 	refusals  []jobs.Refusal // why none of them was placed
 	explained time.Time
@@ -34,14 +57,14 @@ type entry struct {
 // explainEvery bounds how often the reasons of what waits are worked out.
 const explainEvery = 500 * time.Millisecond
 
-func newReadyQueue() readyQueue { return readyQueue{classes: map[match.Class]*class{}} }
+func newReadyQueue() readyQueue { return readyQueue{classes: map[lane]*class{}} }
 
-// add puts a split at the end of its class.
-func (q *readyQueue) add(s *split, key match.Class) {
+// add puts a split at the end of its lane.
+func (q *readyQueue) add(s *split, key lane) {
 	q.remove(s)
 	cl, ok := q.classes[key]
 	if !ok {
-		cl = &class{}
+		cl = &class{lane: key}
 		q.classes[key] = cl
 	}
 	q.seq++
@@ -82,81 +105,122 @@ func (cl *class) drop() {
 	cl.entries = kept
 }
 
-// heads orders the classes of one round by their oldest split.
+// heads orders the lanes of one round: by priority, those whose splits want
+// places of their own first, then by their oldest split.
 type heads []*class
 
-func (h heads) Len() int           { return len(h) }
-func (h heads) Less(i, j int) bool { return h[i].entries[0].seq < h[j].entries[0].seq }
-func (h heads) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *heads) Push(x any)        { *h = append(*h, x.(*class)) }
+func (h heads) Len() int { return len(h) }
+func (h heads) Less(i, j int) bool {
+	a, b := h[i], h[j]
+	switch {
+	case a.lane.priority != b.lane.priority:
+		return a.lane.priority > b.lane.priority
+	case a.lane.Individual != b.lane.Individual:
+		return a.lane.Individual
+	}
+	return a.entries[0].seq < b.entries[0].seq
+}
+func (h heads) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *heads) Push(x any)   { *h = append(*h, x.(*class)) }
 func (h *heads) Pop() any {
 	last := (*h)[len(*h)-1]
 	*h = (*h)[:len(*h)-1]
 	return last
 }
 
-// serve offers the round's places to what waits, oldest first, until nothing
+// service is one round of serving what waits.
+type service struct {
+	core   *Core
+	round  *match.Round
+	place  func(*split, match.Placement)
+	widens time.Time            // when the first of those left will take a worse place
+	behind map[jobs.Name]*split // by pool: the split that waits for its slots; later ones stand behind it
+}
+
+// serve offers the round's places to what waits, in its order, until nothing
 // finds one. It says when the first of those left will take a worse place.
 func (c *Core) serve(round *match.Round, place func(*split, match.Placement)) (widens time.Time) {
-	sooner := func(t time.Time) {
-		if !t.IsZero() && (widens.IsZero() || t.Before(widens)) {
-			widens = t
-		}
-	}
+	v := &service{core: c, round: round, place: place, behind: map[jobs.Name]*split{}}
 	var order heads
 	for key, cl := range c.ready.classes {
-		if _, ok := cl.head(); !ok {
+		if _, ok := cl.head(); ok {
+			order = append(order, cl)
+		} else {
 			delete(c.ready.classes, key)
-			continue
 		}
-		if key.Individual {
-			sooner(c.serveEach(round, cl, place))
-			continue
-		}
-		order = append(order, cl)
 	}
 	heap.Init(&order)
 	for len(order) > 0 {
-		cl := order[0]
-		s, ok := cl.head()
-		if !ok {
-			heap.Pop(&order)
-			continue
-		}
-		t := c.waitingTask(s)
-		p, ok := round.Place(&t)
-		if !ok {
-			sooner(round.Widens(&t))
-			if c.now.Sub(cl.explained) >= explainEvery {
-				cl.refusals, cl.explained = round.Explain(&t), c.now
-			}
-			heap.Pop(&order)
-			continue
-		}
-		place(s, p)
-		if _, ok := cl.head(); ok {
+		if v.serveHead(order[0]) {
 			heap.Fix(&order, 0)
 		} else {
 			heap.Pop(&order)
 		}
 	}
-	return widens
+	return v.widens
 }
 
-// serveEach tries every split of a class whose members want different places.
-func (c *Core) serveEach(round *match.Round, cl *class, place func(*split, match.Placement)) (widens time.Time) {
+// serveHead tries the first of a lane, and says whether the lane may go on.
+func (v *service) serveHead(cl *class) (more bool) {
+	if cl.lane.Individual {
+		v.serveEach(cl)
+		return false
+	}
+	s, ok := cl.head()
+	if !ok {
+		return false
+	}
+	why, ok := v.try(s, v.core.now.Sub(cl.explained) >= explainEvery)
+	if !ok {
+		if why != nil {
+			cl.refusals, cl.explained = why, v.core.now
+		}
+		return false
+	}
+	_, more = cl.head()
+	return more
+}
+
+// serveEach tries every split of a lane whose members want different places.
+func (v *service) serveEach(cl *class) {
 	cl.drop()
 	for _, e := range cl.entries {
-		t := c.waitingTask(e.split)
-		p, ok := round.Place(&t)
-		if ok {
-			place(e.split, p)
-			continue
+		if why, ok := v.try(e.split, true); !ok {
+			e.split.refusals = why
 		}
-		if w := round.Widens(&t); !w.IsZero() && (widens.IsZero() || w.Before(widens)) {
-			widens = w
-		}
-		e.split.refusals = round.Explain(&t)
 	}
-	return widens
+}
+
+// try places a split, or says why not, where that is asked for.
+func (v *service) try(s *split, explain bool) (why []jobs.Refusal, placed bool) {
+	if why := v.limited(s); why != nil {
+		return why, false
+	}
+	t := v.core.waitingTask(s)
+	if p, ok := v.round.Place(&t); ok {
+		v.place(s, p)
+		return nil, true
+	}
+	if at := v.round.Widens(&t); !at.IsZero() && (v.widens.IsZero() || at.Before(v.widens)) {
+		v.widens = at
+	}
+	if explain {
+		why = v.round.Explain(&t)
+	}
+	return why, false
+}
+
+// limited says what of the split's limits keeps it waiting. The slots of a
+// pool are given in the order of the queue: one that needs many is not passed
+// for ever by those that need few.
+func (v *service) limited(s *split) []jobs.Refusal {
+	use := s.run.pinned().Pool
+	if first := v.behind[use.Name]; first != nil {
+		return []jobs.Refusal{{Code: "pool", Message: v.core.pools[use.Name].behind(first)}}
+	}
+	why := v.core.limits(s)
+	if why != nil && why[0].Code == "pool" && v.core.pools[use.Name] != nil {
+		v.behind[use.Name] = s
+	}
+	return why
 }

@@ -16,6 +16,7 @@ func (c *Core) onElected(e Elected) {
 	}
 	c.touch(&c.meta)
 	c.seal()
+	c.holding.set(c.now, c.meta.Hold != nil)
 	for _, j := range c.orderedJobs() {
 		c.admit(j)
 		c.ensureService(j)
@@ -35,15 +36,18 @@ func (c *Core) orderedJobs() []*job {
 	return c.byName
 }
 
-// resume rebuilds, after the records are loaded, what only memory holds.
+// resume rebuilds, after the records are loaded, what only memory holds. What
+// waits queues up again by the age of its run.
 func (c *Core) resume() {
-	for _, j := range c.orderedJobs() {
-		if j.held != "" {
-			continue
+	var live []*run
+	for _, j := range c.jobs {
+		if j.held == "" {
+			live = append(live, j.live...)
 		}
-		for _, x := range j.live {
-			c.resumeRun(x)
-		}
+	}
+	sortRuns(live)
+	for _, x := range live {
+		c.resumeRun(x)
 	}
 }
 
@@ -130,7 +134,7 @@ func (c *Core) onSubscribed(e Subscribed) {
 		c.meta.Framework = e.FrameworkID
 		c.touch(&c.meta)
 	}
-	c.wantRevive = c.ready.count > 0
+	c.wantRevive = c.hungry()
 	c.idleAlarm.set(c, c.now.Add(idleBefore), c.suppressIdle)
 	for _, t := range c.orderedTasks() {
 		if t.rec.Kill != "" && t.live() {

@@ -31,6 +31,7 @@ const (
 	keyTask   = "tasks/"
 	keyPlan   = "plans/" // plans/<run>/<chunk>
 	keyTarget = "targets/"
+	keyPool   = "pools/"
 )
 
 // metaRecord is what belongs to the scheduler as a whole.
@@ -42,6 +43,8 @@ type metaRecord struct {
 	Clock time.Time `json:"clock,omitzero"`
 	// Importing is what is being written to the store: it is not whole.
 	Importing string `json:"importing,omitempty"`
+	// Hold is set while nothing may be launched.
+	Hold *jobs.Hold `json:"hold,omitempty"`
 
 	extra unknown
 }
@@ -167,6 +170,9 @@ func (c *Core) Load(records []Record) error {
 			return fmt.Errorf("the store's record %s cannot be read: %w", r.Key, err)
 		}
 		c.targets[t.name] = t.Version
+	}
+	if err := c.loadPools(byFamily[keyPool]); err != nil {
+		return err
 	}
 	held := map[jobs.Name]string{}
 	c.loadJobs(byFamily[keyJob], held)

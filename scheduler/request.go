@@ -53,6 +53,14 @@ type (
 		ID jobs.RunID
 		As jobs.Resolution
 	}
+	// SetPool creates or changes a pool; the answer is a jobs.PoolView.
+	SetPool struct{ jobs.Pool }
+	// DeletePool removes one that no job names.
+	DeletePool struct{ Name jobs.Name }
+	// HoldLaunches keeps everything from being launched; the answer is a jobs.Hold.
+	HoldLaunches struct{ Reason string }
+	// ReleaseLaunches ends that.
+	ReleaseLaunches struct{ Reason string }
 	// BackfillJob runs a job's instants of an interval; the answer is how many.
 	BackfillJob struct{ jobs.BackfillRequest }
 	// ReleaseAgent lets tasks be placed on an agent that is avoided; the answer
@@ -86,6 +94,14 @@ func (c *Core) onRequest(r Request) {
 		value, err = c.backfillJob(do.BackfillRequest)
 	case ReleaseAgent:
 		value, err = c.releaseAgent(do.ID)
+	case SetPool:
+		value, err = c.setPool(do.Pool)
+	case DeletePool:
+		err = c.deletePool(do.Name)
+	case HoldLaunches:
+		value, err = c.holdLaunches(do.Reason)
+	case ReleaseLaunches:
+		err = c.releaseLaunches(do.Reason)
 	default:
 		err = fmt.Errorf("unknown request %T", r.Do)
 	}
@@ -100,6 +116,7 @@ func (c *Core) applyJobs(list []jobs.Job) ([]jobs.Job, error) {
 	for i, j := range list {
 		full, t, err := c.kinds.Check(j)
 		wrong.AddAll(prefixOf(list, i), err)
+		wrong.AddAll(prefixOf(list, i), c.checkPool(full.Pool))
 		checked[i], traits[j.Name] = full, t
 		if slices.ContainsFunc(list[:i], func(o jobs.Job) bool { return o.Name == j.Name }) {
 			wrong.Addf(prefixOf(list, i)+".name", "%q is named twice", j.Name)

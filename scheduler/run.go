@@ -457,6 +457,7 @@ func (x *run) recorded(t jobs.Task) jobs.Task {
 func (c *Core) forgetWork(x *run, attempts []*task) {
 	for _, t := range attempts {
 		delete(c.tasks, t.rec.ID)
+		c.account(t)
 		c.discard(t.key())
 	}
 	for _, s := range x.splits {

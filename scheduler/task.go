@@ -29,6 +29,7 @@ type split struct {
 	refusals  []jobs.Refusal
 	seq       int64  // in the ready queue; 0: not in it
 	class     *class // there
+	shut      shutTimes
 }
 
 // task is one attempt and what the core remembers of it besides its record.
@@ -44,6 +45,9 @@ type task struct {
 	asks     int
 	killing  alarm
 	seeks    int // of its outcome file or its plan
+	counted  bool
+	pool     *pool // of which it holds slots, while it is counted
+	slots    int
 	progress *jobs.Progress
 }
 
@@ -63,6 +67,7 @@ func (c *Core) adopt(x *run, t *task) {
 	t.run, t.answered = x, true
 	x.tasks[t.rec.ID] = t
 	c.tasks[t.rec.ID] = t
+	c.account(t)
 	if t.rec.Stage != x.rec.Stage || t.rec.Split >= len(x.splits) {
 		return
 	}
@@ -107,8 +112,9 @@ func (c *Core) enqueue(s *split) {
 func (c *Core) makeReady(s *split) {
 	s.since = c.now
 	s.refusals = nil
+	s.shut = c.shutTimes(s)
 	t := c.waitingTask(s)
-	c.ready.add(s, match.ClassOf(&t))
+	c.ready.add(s, laneOf(s, match.ClassOf(&t)))
 	c.wantRevive = true
 }
 

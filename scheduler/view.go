@@ -310,12 +310,17 @@ func (c *Core) Reasons(s *split) []jobs.Refusal {
 		r := one("unknown", "nobody can know yet how attempt %d went: %s", s.current.rec.Attempt, s.current.rec.Message)
 		r[0].Until = at
 		return r
+	case c.meta.Hold != nil:
+		return one("hold", "launches are held since %s: %s", c.meta.Hold.Since.UTC().Format(time.RFC3339), c.meta.Hold.Reason)
 	case s.since.IsZero():
 		r := one("backoff", "backing off: %s", s.backoff)
 		r[0].Until = s.notBefore
 		return r
 	case c.stream == 0:
 		return one("no_master", "not subscribed with a Mesos master")
+	}
+	if why := c.limits(s); why != nil {
+		return why
 	}
 	if r, never := c.neverFits(s); never {
 		return append(r, slices.DeleteFunc(slices.Clone(s.why()), func(o jobs.Refusal) bool { return o.Code == "resources" })...)
@@ -396,7 +401,7 @@ func (c *Core) neverFits(s *split) ([]jobs.Refusal, bool) {
 // Status is the scheduler's own state; the loop adds what it knows.
 func (c *Core) Status() jobs.Status {
 	s := jobs.Status{
-		Framework: c.meta.Framework, Master: c.master, Subscribed: c.stream != 0, Stream: c.stream, LastOffer: c.lastOffer,
+		Framework: c.meta.Framework, Master: c.master, Subscribed: c.stream != 0, Stream: c.stream, LastOffer: c.lastOffer, Hold: c.meta.Hold,
 		WaitingTasks: c.ready.count, Agents: len(c.agents), AvoidedAgents: c.avoidedAgents(), Launches: c.launches, Schedulers: slices.Clone(c.schedulers),
 	}
 	for _, j := range c.jobs {
