@@ -34,6 +34,15 @@ type Scheduler interface {
 	Resolve(ctx context.Context, id jobs.RunID, as jobs.Resolution) (jobs.Run, error)
 	// Backfill runs the instants of an interval, and says how many there are.
 	Backfill(ctx context.Context, r jobs.BackfillRequest) (int, error)
+	// Pools lists the pools by name.
+	Pools(ctx context.Context) ([]jobs.PoolView, error)
+	// SetPool creates a pool or changes it.
+	SetPool(ctx context.Context, p jobs.Pool) (jobs.PoolView, error)
+	// DeletePool removes a pool that no job names.
+	DeletePool(ctx context.Context, name jobs.Name) error
+	// Hold keeps everything from being launched until Release.
+	Hold(ctx context.Context, reason string) (jobs.Hold, error)
+	Release(ctx context.Context, reason string) error
 	// Next lists the coming instants of a job's schedule, at most n.
 	Next(ctx context.Context, name jobs.Name, n int) ([]time.Time, error)
 	// Log reads at most limit bytes of an attempt's log; stream is "stdout" or "stderr".

@@ -137,6 +137,7 @@ func (s *Server) operations(api huma.API) {
 	s.jobOperations(api)
 	s.runOperations(api)
 	s.againOperations(api)
+	s.limitOperations(api)
 	s.taskOperations(api)
 	s.statusOperations(api)
 }

@@ -30,7 +30,7 @@ var nameForm = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 func CheckName(n Name) error {
 	switch {
 	case n == "":
-		return fmt.Errorf("a name is needed")
+		return fmt.Errorf("a job needs a name")
 	case len(n) > MaxName:
 		return fmt.Errorf("name has %d characters; at most %d are allowed", len(n), MaxName)
 	case !nameForm.MatchString(string(n)):

@@ -23,7 +23,9 @@ const (
 // Validate finds everything that is wrong with a pool.
 func (p Pool) Validate() error {
 	var e FieldErrors
-	if err := CheckName(p.Name); err != nil {
+	if p.Name == "" {
+		e.Addf("name", "a pool needs a name")
+	} else if err := CheckName(p.Name); err != nil {
 		e.Addf("name", "%v", err)
 	}
 	if p.Slots < 1 || p.Slots > MaxSlots {

@@ -113,7 +113,9 @@ func (j Job) validateLimits(e *FieldErrors) {
 	if j.Pool == (PoolUse{}) {
 		return
 	}
-	if err := CheckName(j.Pool.Name); err != nil {
+	if j.Pool.Name == "" {
+		e.Addf("pool.name", "names no pool to take slots of")
+	} else if err := CheckName(j.Pool.Name); err != nil {
 		e.Addf("pool.name", "%v", err)
 	}
 	if j.Pool.Slots < 0 || j.Pool.Slots > MaxSlots {

@@ -41,6 +41,7 @@ type contents struct {
 	tasks   map[jobs.TaskID]*jobs.Task
 	chunks  map[jobs.RunID]map[int][]byte
 	targets map[string]int64
+	pools   map[jobs.Name]*jobs.Pool
 	broken  map[string]bool // keys of records that cannot be read
 	found   []Finding
 }
@@ -73,7 +74,8 @@ const (
 func read(records []Record) *contents {
 	c := &contents{
 		jobs: map[jobs.Name]*jobRecord{}, states: map[jobs.Name]*stateRecord{}, runs: map[jobs.RunID]*jobs.Run{},
-		tasks: map[jobs.TaskID]*jobs.Task{}, chunks: map[jobs.RunID]map[int][]byte{}, targets: map[string]int64{}, broken: map[string]bool{},
+		tasks: map[jobs.TaskID]*jobs.Task{}, chunks: map[jobs.RunID]map[int][]byte{}, targets: map[string]int64{},
+		pools: map[jobs.Name]*jobs.Pool{}, broken: map[string]bool{},
 	}
 	for _, r := range records {
 		if err := c.take(r); err != nil {
@@ -101,6 +103,8 @@ func (c *contents) take(r Record) error {
 			return err
 		}
 		return takeInto(c.tasks, jobs.TaskID(name), r.Value)
+	case keyPool:
+		return takeInto(c.pools, jobs.Name(name), r.Value)
 	case keyPlan:
 		return c.takeChunk(name, r.Value)
 	case keyTarget:
@@ -173,6 +177,9 @@ func (c *contents) checkJobs(kinds *jobs.Registry) {
 			if p, ok := c.jobs[parent]; (!ok && !c.broken[keyJob+string(parent)]) || (ok && p.Deleted) {
 				c.find(key, Dangling, "apply the parent, or this job without it: tidemill job apply", "it comes after job %q, which is not there", parent)
 			}
+		}
+		if pool := rec.Job.Pool.Name; pool != "" && c.pools[pool] == nil && !c.broken[keyPool+string(pool)] {
+			c.find(key, Dangling, "create the pool: tidemill pool set", "its tasks take slots of pool %q, which is not there", pool)
 		}
 		if _, ok := c.states[name]; !ok && !c.broken[keyState+string(name)] {
 			c.find(key, Dangling, "apply the job anew; its marks and counters begin again", "record %s is not there", keyState+string(name))

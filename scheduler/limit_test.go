@@ -21,8 +21,8 @@ func (s *script) setPool(name jobs.Name, slots int) {
 	}
 }
 
-// apply creates or replaces jobs.
-func (s *script) apply(list ...jobs.Job) {
+// declare creates or replaces jobs.
+func (s *script) declare(list ...jobs.Job) {
 	s.t.Helper()
 	if _, err := s.ask(ApplyJobs{Jobs: list}); err != nil {
 		s.t.Fatal(err)
@@ -88,7 +88,7 @@ func TestPoolsSlotsAreShared(t *testing.T) {
 	}
 	s.setPool("readers", 4)
 	two := named("two", func(j *jobs.Job) { j.Pool = jobs.PoolUse{Name: "readers", Slots: 2} })
-	s.apply(one, two)
+	s.declare(one, two)
 	s.start("one", "1")
 	running := s.launchAll()
 	second := s.start("two", "1")
@@ -135,7 +135,7 @@ func TestPoolsSlotsAreShared(t *testing.T) {
 func TestUnknownAttemptsHoldTheirSlots(t *testing.T) {
 	s := newScript(t)
 	s.setPool("p", 1)
-	s.apply(manual(func(j *jobs.Job) { j.Pool = jobs.PoolUse{Name: "p"} }))
+	s.declare(manual(func(j *jobs.Job) { j.Pool = jobs.PoolUse{Name: "p"} }))
 	s.start("j", "1")
 	first := s.launchOne("a")
 	s.executorSays(first, jobs.TaskRunning)
@@ -182,7 +182,7 @@ func TestAFullPoolDoesNotEatTheWaitForANearPlace(t *testing.T) {
 	near := jobs.Duration(3 * time.Second)
 	s := newScript(t)
 	s.setPool("p", 1)
-	s.apply(manual(func(j *jobs.Job) { j.Name, j.Pool = "first", jobs.PoolUse{Name: "p"} }),
+	s.declare(manual(func(j *jobs.Job) { j.Name, j.Pool = "first", jobs.PoolUse{Name: "p"} }),
 		manual(func(j *jobs.Job) {
 			j.Name, j.Pool = "near", jobs.PoolUse{Name: "p"}
 			j.Placement = jobs.Placement{Near: jobs.NearCassandra, Wait: &near}
@@ -272,7 +272,7 @@ func TestLimitsAlwaysHold(t *testing.T) {
 		s.setPool("p", 3)
 		s.setPool("q", 2)
 		for i := range 4 {
-			s.apply(named(jobs.Name(fmt.Sprint("j", i)), func(j *jobs.Job) {
+			s.declare(named(jobs.Name(fmt.Sprint("j", i)), func(j *jobs.Job) {
 				j.Concurrency = rapid.IntRange(0, 3).Draw(r, "concurrency")
 				j.Priority = rapid.IntRange(-1, 1).Draw(r, "priority")
 				j.Pool.Name = rapid.SampledFrom([]jobs.Name{"", "p", "q"}).Draw(r, "pool")

@@ -52,6 +52,7 @@ func (s *Scheduler) Metrics() prometheus.Collector {
 		{"tasks_waiting", "Splits that wait for an offer.", func(r *reading) float64 { return float64(r.WaitingTasks) }},
 		{"oldest_waiting_seconds", "For how long the split has waited for an offer that waits longest; 0 where none does.",
 			func(r *reading) float64 { return r.waits.Seconds() }},
+		{"launches_held", "1 while all launches are held for maintenance.", func(r *reading) float64 { return truth(r.Hold != nil) }},
 		{"tasks_unknown", "Attempts whose outcome nobody can know yet.", func(r *reading) float64 { return float64(r.UnknownTasks) }},
 		{"last_offer_timestamp_seconds", "When Mesos last offered something, in Unix time; 0 before the leader's first offer.", lastOffer},
 		{"agents", "Agents that have offered something to this leader and are not known to be lost.", func(r *reading) float64 { return float64(r.Agents) }},

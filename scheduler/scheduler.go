@@ -198,6 +198,34 @@ func (s *Scheduler) Backfill(ctx context.Context, r jobs.BackfillRequest) (int, 
 	return request[int](ctx, s, BackfillJob{r})
 }
 
+// Pools lists the pools by name.
+func (s *Scheduler) Pools(ctx context.Context) (list []jobs.PoolView, err error) {
+	err = s.look(ctx, func(c *Core) { list = c.Pools() })
+	return list, err
+}
+
+// SetPool creates a pool or changes it.
+func (s *Scheduler) SetPool(ctx context.Context, p jobs.Pool) (jobs.PoolView, error) {
+	return request[jobs.PoolView](ctx, s, SetPool{p})
+}
+
+// DeletePool removes a pool that no job names.
+func (s *Scheduler) DeletePool(ctx context.Context, name jobs.Name) error {
+	_, err := request[any](ctx, s, DeletePool{Name: name})
+	return err
+}
+
+// Hold keeps everything from being launched until Release.
+func (s *Scheduler) Hold(ctx context.Context, reason string) (jobs.Hold, error) {
+	return request[jobs.Hold](ctx, s, HoldLaunches{Reason: reason})
+}
+
+// Release ends a hold.
+func (s *Scheduler) Release(ctx context.Context, reason string) error {
+	_, err := request[any](ctx, s, ReleaseLaunches{Reason: reason})
+	return err
+}
+
 // Next lists the coming instants of a job's schedule, at most n.
 func (s *Scheduler) Next(ctx context.Context, name jobs.Name, n int) (list []time.Time, err error) {
 	if lookErr := s.look(ctx, func(c *Core) { list, err = c.Next(name, n) }); lookErr != nil {

@@ -159,6 +159,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		"no such job":           {func(s *script) { delete(s.store, "jobs/j"); delete(s.store, "state/j") }, run, Dangling},
 		"no such run":           {func(s *script) { delete(s.store, run) }, task, Dangling},
 		"no such parent":        {edit("jobs/j", `"schedule":`, `"after":["p"],"schedule":`), "jobs/j", Dangling},
+		"no such pool":          {edit("jobs/j", `"schedule":`, `"pool":{"name":"p","slots":1},"schedule":`), "jobs/j", Dangling},
 		"a missing plan":        {edit(run, `"stage":1`, `"stage":1,"plan_chunks":2`), run, Dangling},
 		"a chunk of no run":     {func(s *script) { s.store["plans/j.1.r-9.0/0"] = []byte("{") }, "plans/j.1.r-9.0/0", Dangling},
 		"another run's id":      {edit(run, `"id":"`+id+`"`, `"id":"j.1.r-3.0"`), run, Contradicting},

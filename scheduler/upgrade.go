@@ -67,6 +67,8 @@ func rewrite(r Record) ([]byte, error) {
 		return rewriteAs[jobs.Run](r)
 	case keyTask:
 		return rewriteAs[jobs.Task](r)
+	case keyPool:
+		return rewriteAs[jobs.Pool](r)
 	case keyTarget:
 		return rewriteAs[targetRecord](r)
 	}

@@ -27,6 +27,7 @@ type Scheduler struct {
 	logs     map[string][]byte // by task and stream
 	final    map[jobs.TaskID]bool
 	status   jobs.Status
+	pools    map[jobs.Name]jobs.Pool
 	state    string
 	agents   []jobs.AgentView
 	fail     error
@@ -364,6 +365,59 @@ func (s *Scheduler) Resolve(ctx context.Context, id jobs.RunID, as jobs.Resoluti
 func (s *Scheduler) Backfill(ctx context.Context, r jobs.BackfillRequest) (int, error) {
 	_, err := s.Job(ctx, r.Job)
 	return int(r.To.Sub(r.From).Hours()), err
+}
+
+// Pools lists the pools by name.
+func (s *Scheduler) Pools(context.Context) ([]jobs.PoolView, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []jobs.PoolView
+	for _, p := range s.pools {
+		out = append(out, jobs.PoolView{Pool: p})
+	}
+	slices.SortFunc(out, func(a, b jobs.PoolView) int { return cmp.Compare(a.Name, b.Name) })
+	return out, s.fail
+}
+
+// SetPool creates a pool or changes it.
+func (s *Scheduler) SetPool(_ context.Context, p jobs.Pool) (jobs.PoolView, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := cmp.Or(s.fail, p.Validate()); err != nil {
+		return jobs.PoolView{}, err
+	}
+	if s.pools == nil {
+		s.pools = map[jobs.Name]jobs.Pool{}
+	}
+	s.pools[p.Name] = p
+	return jobs.PoolView{Pool: p}, nil
+}
+
+// DeletePool removes a pool.
+func (s *Scheduler) DeletePool(_ context.Context, name jobs.Name) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.pools[name]; !ok && s.fail == nil {
+		return &jobs.Error{Code: jobs.NotFound, Op: "delete", Subject: "pool " + string(name), Message: "no pool has that name"}
+	}
+	delete(s.pools, name)
+	return s.fail
+}
+
+// Hold is shown by Status until Release.
+func (s *Scheduler) Hold(_ context.Context, reason string) (jobs.Hold, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.Hold = &jobs.Hold{Since: Created(), Reason: reason}
+	return *s.status.Hold, s.fail
+}
+
+// Release ends a hold.
+func (s *Scheduler) Release(context.Context, string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.Hold = nil
+	return s.fail
 }
 
 // Next lists the coming hours after the fake's beginning.

@@ -23,7 +23,6 @@ const maxKept = 16 << 10
 var keptFields = []struct{ name, refusal, remark string }{
 	{name: "ownerName"},
 	{name: "dataProcessingJobType"},
-	{name: "highPriority", remark: "is kept, but all jobs have one priority"},
 	{name: "executorFlags", remark: "is kept, but was for a custom executor only"},
 	{name: "taskInfoData", remark: "is kept, but was for a custom executor only"},
 	{name: "async", remark: "is kept, but the run ends with its command; PUT task/{id} then says how it went"},
@@ -64,7 +63,6 @@ func (j *Job) labels() map[string]string {
 	text("taskInfoData", j.TaskInfoData)
 	text("runAsUser", j.RunAsUser)
 	yes("dataProcessingJobType", j.DataProcessingJobType)
-	yes("highPriority", j.HighPriority)
 	yes("async", j.Async)
 	text("container", compact(j.Container))
 	if j.Shell && len(j.Arguments) > 0 {
@@ -103,7 +101,7 @@ func (j *Job) restore(labels map[string]string) {
 	yes := func(name string) flag { return get(name) == strconv.FormatBool(true) }
 	j.OwnerName, j.Executor, j.ExecutorFlags = get("ownerName"), get("executor"), get("executorFlags")
 	j.TaskInfoData, j.RunAsUser = get("taskInfoData"), get("runAsUser")
-	j.DataProcessingJobType, j.HighPriority, j.Async = yes("dataProcessingJobType"), yes("highPriority"), yes("async")
+	j.DataProcessingJobType, j.Async = yes("dataProcessingJobType"), yes("async")
 	if c := json.RawMessage(get("container")); json.Valid(c) {
 		j.Container = c
 	}

@@ -68,7 +68,13 @@ func (j *Job) policies(out *jobs.Job, e *jobs.FieldErrors) {
 			out.StartDeadline = jobs.Duration(d.ToTimeDuration())
 		}
 	}
-	// Tidemill has more ways than two not to run at once.
+	// Tidemill has more priorities than two, and more ways than two not to run at once.
+	if high := out.Priority > 0; high != bool(j.HighPriority) {
+		out.Priority = 0
+		if j.HighPriority {
+			out.Priority = highPriority
+		}
+	}
 	if concurrent := out.Overlap == jobs.OverlapAllow; concurrent != bool(j.Concurrent) || out.Overlap == "" {
 		out.Overlap = jobs.OverlapSkip
 		if j.Concurrent {
@@ -118,6 +124,9 @@ func (j *Job) spec(stored json.RawMessage) (json.RawMessage, error) {
 	}
 	return json.Marshal(fields)
 }
+
+// highPriority is the priority of a job of which Chronos says no more.
+const highPriority = 100
 
 // once is the schedule of a job that says neither when nor after what: now.
 const once = "R1//PT24H"

@@ -27,6 +27,7 @@ func FromView(v jobs.JobView) Job {
 		LastSuccess: stamp(v.LastSuccess), LastError: stamp(v.LastFailure),
 		CPUs: number(v.Resources.CPUs), Disk: number(v.Resources.Disk), Mem: number(v.Resources.Mem),
 		Disabled: flag(v.Paused), SoftError: flag(v.SoftError), Concurrent: v.Overlap == jobs.OverlapAllow,
+		HighPriority:      v.Priority > 0,
 		MaxCompletionTime: number(v.MaxRunTime.D().Seconds()),
 		Fetch:             []Fetch{}, URIs: []string{}, EnvironmentVariables: []Variable{}, Arguments: []string{}, Constraints: [][]string{},
 	}

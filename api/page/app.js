@@ -183,7 +183,8 @@ async function header() {
     "Live runs": s.live_runs, Tasks: s.live_tasks, Waiting: s.waiting_tasks, ...(s.unknown_tasks ? { Unknown: s.unknown_tasks } : {}),
   };
   document.getElementById("status").replaceChildren(...Object.entries(numbers).map(([k, v]) => el("div", el("dt", k), el("dd", String(v)))));
-  document.getElementById("problems").replaceChildren(...(s.problems ?? []).map((p) => el("p", p)));
+  const held = s.hold ? [`Nothing is launched since ${new Date(s.hold.since).toLocaleString()}: ${s.hold.reason}`] : [];
+  document.getElementById("problems").replaceChildren(...[...held, ...(s.problems ?? [])].map((p) => el("p", p)));
 }
 
 function route() {

@@ -15,12 +15,12 @@ import (
 )
 
 // savedJobs is an answer to GET jobs of Chronos 3, a child before its parent.
-const savedJobs = `[{"name":"count","command":"count","shell":true,"executor":"","executorFlags":"","taskInfoData":"","retries":2,"owner":"","ownerName":"Ops","description":"","successCount":7,"errorCount":1,"lastSuccess":"2018-01-01T00:00:00.000Z","lastError":"","cpus":0.1,"disk":256.0,"mem":128.0,"disabled":false,"softError":false,"dataProcessingJobType":false,"errorsSinceLastSuccess":0,"fetch":[],"uris":[],"environmentVariables":[],"arguments":[],"highPriority":true,"runAsUser":"root","concurrent":false,"constraints":[],"parents":["import"]},{"name":"import","command":"load","runAsUser":"root","type":"ISO8601","schedule":"R/2030-01-01T00:00:00.000Z/P1D","scheduleTimeZone":"Europe/Stockholm"}]`
+const savedJobs = `[{"name":"count","command":"count","shell":true,"executor":"","executorFlags":"","taskInfoData":"x","retries":2,"owner":"","ownerName":"Ops","description":"","successCount":7,"errorCount":1,"lastSuccess":"2018-01-01T00:00:00.000Z","lastError":"","cpus":0.1,"disk":256.0,"mem":128.0,"disabled":false,"softError":false,"dataProcessingJobType":false,"errorsSinceLastSuccess":0,"fetch":[],"uris":[],"environmentVariables":[],"arguments":[],"highPriority":true,"runAsUser":"root","concurrent":false,"constraints":[],"parents":["import"]},{"name":"import","command":"load","runAsUser":"root","type":"ISO8601","schedule":"R/2030-01-01T00:00:00.000Z/P1D","scheduleTimeZone":"Europe/Stockholm"}]`
 
 func TestImportChronos(t *testing.T) {
 	s := newShell(t, "")
 	saved := file(t, "jobs.json", savedJobs)
-	s.run(t, "import", "chronos", saved, "--dry-run").want(t, exitOK, "highPriority is kept, but all jobs have one priority", "")
+	s.run(t, "import", "chronos", saved, "--dry-run").want(t, exitOK, "taskInfoData is kept, but was for a custom executor only", "")
 	if list, _, err := s.Jobs(context.Background(), jobs.JobQuery{Limit: 9}); err != nil || len(list) != 0 {
 		t.Fatalf("a dry run applied %v, %v", list, err)
 	}
@@ -32,14 +32,14 @@ func TestImportChronos(t *testing.T) {
 	}
 	want := []imported{
 		{Name: "import", Result: "created", Changes: []string{"ignored: type"}},
-		{Name: "count", Result: "created", Changes: []string{"highPriority is kept, but all jobs have one priority"}},
+		{Name: "count", Result: "created", Changes: []string{"taskInfoData is kept, but was for a custom executor only"}},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(imported{}), cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".job" }, cmp.Ignore())); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
-	for _, name := range []jobs.Name{"import", "count"} {
-		if v, err := s.Job(context.Background(), name); err != nil || !v.Paused {
-			t.Errorf("%s: %v, %v; want it paused", name, v.Job, err)
+	for name, priority := range map[jobs.Name]int{"import": 0, "count": 100} {
+		if v, err := s.Job(context.Background(), name); err != nil || !v.Paused || v.Priority != priority {
+			t.Errorf("%s: %v, %v; want it paused, with priority %d", name, v.Job, err, priority)
 		}
 	}
 	s.run(t, "import", "chronos", saved).want(t, exitOK, "replaced", "stop Chronos")

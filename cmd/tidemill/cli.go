@@ -26,9 +26,10 @@ type commandLine struct {
 	Job       jobCmd       `cmd:"" help:"Validate, apply, list, show, run, pause, resume and delete jobs."`
 	Run       runCmd       `cmd:"" help:"List, show and kill runs, and read their logs."`
 	Agent     agentCmd     `cmd:"" help:"List the agents, and release those that are avoided."`
+	Pool      poolCmd      `cmd:"" help:"Bound how many tasks of several jobs are at work at once."`
 	Schedule  scheduleCmd  `cmd:"" help:"Try out schedules."`
 	State     stateCmd     `cmd:"" help:"Export, import, check and upgrade what is stored."`
-	Framework frameworkCmd `cmd:"" help:"Show, reset and tear down what is registered with Mesos."`
+	Framework frameworkCmd `cmd:"" help:"Show, hold, release, reset and tear down what is registered with Mesos."`
 	Import    importCmd    `cmd:"" help:"Take over jobs from another scheduler."`
 	Export    exportCmd    `cmd:"" help:"Write jobs in another scheduler's form."`
 	Doctor    doctorCmd    `cmd:"" help:"Check this machine and the addresses for what Tidemill needs."`

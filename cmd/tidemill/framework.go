@@ -16,6 +16,8 @@ import (
 
 type frameworkCmd struct {
 	Show     frameworkShow     `cmd:"" help:"Show the framework's id, its master, who leads it, and what its store holds."`
+	Hold     frameworkHold     `cmd:"" help:"Launch nothing until the release, for maintenance; what is due waits, what is at work goes on."`
+	Release  frameworkRelease  `cmd:"" help:"Launch again what a hold kept waiting."`
 	Reset    frameworkReset    `cmd:"" help:"Forget the framework's id, so that the next leader registers a new framework."`
 	Teardown frameworkTeardown `cmd:"" help:"End the framework at the master for good, and all its tasks."`
 }
@@ -46,6 +48,9 @@ func (c *frameworkShow) Run(ctx context.Context, g *globals, out console) error 
 		row(w, "TASKS", fmt.Sprintf("%d live, %d waiting, %d unknown", s.LiveTasks, s.WaitingTasks, s.UnknownTasks))
 		row(w, "STORE", fmt.Sprintf("%d records, %d bytes", s.Records, s.StoreBytes))
 		row(w, "HELD JOBS", s.HeldJobs)
+		if h := s.Hold; h != nil {
+			row(w, "LAUNCHES HELD", fmt.Sprintf("since %s: %s", h.Since.UTC().Format(time.RFC3339), h.Reason))
+		}
 		for _, problem := range s.Problems {
 			row(w, "PROBLEM", problem)
 		}

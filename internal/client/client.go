@@ -167,6 +167,35 @@ func (c *Client) Backfill(ctx context.Context, r jobs.BackfillRequest) (int, err
 	return out.Instants, err
 }
 
+// Pools lists the pools by name.
+func (c *Client) Pools(ctx context.Context) ([]jobs.PoolView, error) {
+	var out rest.PoolList
+	err := c.call(ctx, http.MethodGet, c.at("v1", "pools"), nil, &out)
+	return out.Pools, err
+}
+
+// SetPool creates a pool or changes it.
+func (c *Client) SetPool(ctx context.Context, p jobs.Pool) (v jobs.PoolView, err error) {
+	err = c.call(ctx, http.MethodPut, c.at("v1", "pools", string(p.Name)), rest.PoolBody{Slots: p.Slots, Description: p.Description}, &v)
+	return v, err
+}
+
+// DeletePool removes a pool that no job names.
+func (c *Client) DeletePool(ctx context.Context, name jobs.Name) error {
+	return c.call(ctx, http.MethodDelete, c.at("v1", "pools", string(name)), nil, nil)
+}
+
+// Hold keeps everything from being launched until Release.
+func (c *Client) Hold(ctx context.Context, reason string) (h jobs.Hold, err error) {
+	err = c.call(ctx, http.MethodPost, c.at("v1", "framework", "hold"), rest.HoldBody{Reason: reason}, &h)
+	return h, err
+}
+
+// Release ends a hold.
+func (c *Client) Release(ctx context.Context, reason string) error {
+	return c.call(ctx, http.MethodPost, c.at("v1", "framework", "release"), rest.ReleaseBody{Reason: reason}, nil)
+}
+
 // Next lists the coming instants of a job's schedule, at most n.
 func (c *Client) Next(ctx context.Context, name jobs.Name, n int) ([]time.Time, error) {
 	var out rest.Instants

@@ -89,6 +89,27 @@ type MarkBody struct {
 	Success bool `json:"success"`
 }
 
+// PoolList is all pools.
+type PoolList struct {
+	Pools []jobs.PoolView `json:"pools"`
+}
+
+// PoolBody is a pool without its name, which the path has.
+type PoolBody struct {
+	Slots       int    `json:"slots" minimum:"1" maximum:"1000000"`
+	Description string `json:"description,omitempty" maxLength:"1000"`
+}
+
+// HoldBody says why nothing is launched.
+type HoldBody struct {
+	Reason string `json:"reason" minLength:"1" maxLength:"500" doc:"Every waiting task shows it."`
+}
+
+// ReleaseBody says why things are launched again.
+type ReleaseBody struct {
+	Reason string `json:"reason,omitempty" maxLength:"500"`
+}
+
 // RerunBody says what of a run is done again.
 type RerunBody struct {
 	Failed bool `json:"failed,omitempty" doc:"Only the splits that did not succeed, under the run's plan and version."`
