@@ -48,8 +48,8 @@ func TestIDsOutliveHistory(t *testing.T) {
 	}
 }
 
-// serve makes a core that has a service.
-func serve(t *testing.T) (*script, jobs.Job, jobs.RunID) {
+// servingJob makes a core that has a service.
+func servingJob(t *testing.T) (*script, jobs.Job, jobs.RunID) {
 	t.Helper()
 	s := newScript(t, manual(nil))
 	kinds, err := jobs.NewRegistry(stubKind{}, stubService{})
@@ -66,7 +66,7 @@ func serve(t *testing.T) (*script, jobs.Job, jobs.RunID) {
 }
 
 func TestServicesInstanceBeginsAgainWhenItEndsWell(t *testing.T) {
-	s, _, run := serve(t)
+	s, _, run := servingJob(t)
 	s.executorSays(s.launchOne("a"), jobs.TaskFinished)
 	s.failover()
 	s.wait(20 * time.Second)
@@ -75,7 +75,7 @@ func TestServicesInstanceBeginsAgainWhenItEndsWell(t *testing.T) {
 }
 
 func TestRerunOfAServiceIsRefusedAfterAFailover(t *testing.T) {
-	s, service, old := serve(t)
+	s, service, old := servingJob(t)
 	service.Description = "edited"
 	s.step(Request{Do: ApplyJobs{Jobs: []jobs.Job{service}}})
 	s.wantRun(old, jobs.RunCancelled)
