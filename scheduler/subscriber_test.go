@@ -47,8 +47,8 @@ func (r *rivals) Resign(context.Context) error {
 	return nil
 }
 
-// serve runs a scheduler without a master for a while, and gives how long its terms lasted.
-func serve(t *testing.T, m Mesos, elector *rivals, d time.Duration) {
+// leadInVain runs a scheduler without a master for a while.
+func leadInVain(t *testing.T, m Mesos, elector *rivals, d time.Duration) {
 	t.Helper()
 	kinds, err := jobs.NewRegistry(stubKind{})
 	if err != nil {
@@ -70,7 +70,7 @@ func TestALeaderWithoutMasterLetsAnotherLead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				elector := &rivals{urls: []string{"http://a", "http://b"}}
-				serve(t, m, elector, 5*time.Minute)
+				leadInVain(t, m, elector, 5*time.Minute)
 				if len(elector.terms) < 3 {
 					t.Fatalf("%d terms in five minutes", len(elector.terms))
 				}
@@ -87,7 +87,7 @@ func TestALeaderWithoutMasterLetsAnotherLead(t *testing.T) {
 func TestALeaderWithoutOthersGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		elector := &rivals{urls: []string{"http://a"}}
-		serve(t, noMaster{}, elector, 5*time.Minute)
+		leadInVain(t, noMaster{}, elector, 5*time.Minute)
 		if len(elector.terms) != 1 {
 			t.Errorf("%d terms; want one, as nobody else could lead", len(elector.terms))
 		}
