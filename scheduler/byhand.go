@@ -126,7 +126,7 @@ func (c *Core) resolve(id jobs.RunID, as jobs.Resolution) (jobs.Run, error) {
 		if t.rec.State != jobs.AttemptUnknown || t.rec.Superseded || t.split == nil || t.split.current != t {
 			continue
 		}
-		if safe := t.rec.StartBy.Add(c.cfg.Skew); !t.rec.Seen && c.now.Before(safe) {
+		if safe := c.safeAfter(t); !t.rec.Seen && c.now.Before(safe) {
 			return jobs.Run{}, &jobs.Error{
 				Code: jobs.Conflict, Op: "resolve", Subject: "run " + string(id),
 				Message: "attempt " + string(t.rec.ID) + " may still start until " + safe.UTC().Format(time.RFC3339), Hint: "try again then",

@@ -102,7 +102,8 @@ type Core struct {
 	lastRevive  time.Time
 	lastOffer   time.Time
 	wantRevive  bool
-	skew        time.Duration // of our clock against the store's
+	ahead       time.Duration // our clock, of the store's
+	lag         time.Duration // our clock, behind now
 	offers      []jobs.Offer  // of this step, not answered yet
 	ready       readyQueue    // wait for an offer, first come first
 	agents      map[string]*agent
@@ -139,6 +140,7 @@ func (c *Core) Step(now time.Time, ev Event) Effects {
 	if now.After(c.now) {
 		c.now = now
 	}
+	c.lag = c.now.Sub(now)
 	c.fx = Effects{}
 	c.handle(ev)
 	c.seal()

@@ -84,22 +84,44 @@ const (
 
 // onClockSkewed weighs our clock.
 func (c *Core) onClockSkewed(by time.Duration) {
-	stopped := c.skew > skewStop
-	c.skew = by.Abs()
+	stopped := c.strayed()
+	c.ahead = by
 	delete(c.problems, "clock")
-	if c.skew > skewAlarm {
-		text := fmt.Sprintf("this machine's clock and the store's are %s apart", c.skew.Round(time.Millisecond))
-		if c.skew > skewStop {
+	if by.Abs() > skewAlarm {
+		text := fmt.Sprintf("this machine's clock and the store's are %s apart", by.Abs().Round(time.Millisecond))
+		if c.strayed() {
 			text += ": no runs are created until they agree"
 		}
 		c.problems["clock"] = text
 	}
-	if stopped && c.skew <= skewStop {
+	if stopped && !c.strayed() {
 		for _, j := range c.orderedJobs() {
 			c.watchSchedule(j)
 		}
 	}
 }
+
+// strayed says whether our clock is too far off to go by.
+func (c *Core) strayed() bool { return c.ahead.Abs() > skewStop }
+
+// storeTime is a time of ours by the store's clock, which stands for the
+// agents' own: ours may be off, or wait for the time that an earlier leader's
+// clock had reached. What skew is allowed for is left alone.
+func (c *Core) storeTime(t time.Time) time.Time { return t.Add(-c.aheadOfStore()) }
+
+// ourTime is the reverse.
+func (c *Core) ourTime(t time.Time) time.Time { return t.Add(c.aheadOfStore()) }
+
+func (c *Core) aheadOfStore() time.Duration {
+	if by := c.ahead + c.lag; by.Abs() > c.cfg.Skew {
+		return by
+	}
+	return 0
+}
+
+// safeAfter is when no executor starts the attempt any more, whose own clock
+// may be off too.
+func (c *Core) safeAfter(t *task) time.Time { return c.ourTime(t.rec.StartBy).Add(c.cfg.Skew) }
 
 // schedulable says whether the job's schedule makes runs now.
 func (j *job) schedulable() bool {
@@ -125,7 +147,7 @@ func (c *Core) watchSchedule(j *job) {
 	c.at(j.due, func() {
 		switch {
 		case !j.due.Equal(next.Actual) || !j.schedulable():
-		case c.skew > skewStop:
+		case c.strayed():
 			j.due = time.Time{} // until the clocks agree
 		default:
 			c.takeDue(j)

@@ -112,7 +112,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 
 // reading looks at what the core knows, at a time that the core may not have been told yet.
 func (c *Core) reading(now time.Time) reading {
-	r := reading{Status: c.Status(), skew: c.skew}
+	r := reading{Status: c.Status(), skew: c.ahead.Abs()}
 	for _, cl := range c.ready.classes {
 		if s, ok := cl.head(); ok {
 			r.waits = max(r.waits, now.Sub(s.since))

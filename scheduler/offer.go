@@ -170,13 +170,13 @@ func taskName(x *run, s *split) string {
 	return string(x.rec.Job)
 }
 
-// startBy is until when the executor may start the work.
+// startBy is until when the executor may start the work, by its own clock.
 func (c *Core) startBy(x *run) time.Time {
 	at := c.now.Add(c.cfg.StartBy)
 	if deadline, ok := x.deadline(); ok && x.rec.Started.IsZero() && deadline.Before(at) {
-		return deadline
+		at = deadline
 	}
-	return at
+	return c.storeTime(at)
 }
 
 func (c *Core) assignment(t *task, s *split) jobs.Assignment {

@@ -345,7 +345,7 @@ func (c *Core) deadAt(t *task) time.Time {
 // startedBy is at, or when an attempt of which nothing was seen cannot start
 // any more, where that is later.
 func (c *Core) startedBy(t *task, at time.Time) time.Time {
-	if safe := t.rec.StartBy.Add(c.cfg.Skew); !t.rec.Seen && safe.After(at) {
+	if safe := c.safeAfter(t); !t.rec.Seen && safe.After(at) {
 		return safe
 	}
 	return at
