@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Resources are amounts: cpus in cores, mem and disk in MiB, gpus in devices,
@@ -92,6 +93,7 @@ type Offer struct {
 	PortRanges []PortRange
 	Reserved   []Reservation // what of Resources is reserved to Role
 	Attributes map[string]string
+	Away       Unavailability
 	// Executors are the ids of our executors that live on the agent.
 	Executors []string
 	// Executor is the shared executor that tasks would run in here; the
@@ -105,6 +107,47 @@ type Reservation struct {
 	Resource string
 	Amount   float64
 	As       string
+}
+
+// Unavailability is when an operator plans to have an agent away; without a
+// Duration, for good. The zero one is never.
+type Unavailability struct {
+	Start    time.Time
+	Duration time.Duration
+}
+
+// IsZero says that nothing is planned.
+func (u Unavailability) IsZero() bool { return u.Start.IsZero() }
+
+// Equal says whether both are of one time.
+func (u Unavailability) Equal(o Unavailability) bool {
+	return u.Start.Equal(o.Start) && u.Duration == o.Duration
+}
+
+// Over says whether it lies behind, or is none.
+func (u Unavailability) Over(now time.Time) bool {
+	return u.IsZero() || (u.Duration > 0 && !now.Before(u.Start.Add(u.Duration)))
+}
+
+func (u Unavailability) String() string {
+	text := "from " + u.Start.UTC().Format(time.RFC3339)
+	if u.Duration > 0 {
+		text += " for " + u.Duration.String()
+	}
+	return text
+}
+
+// unforeseen is how long before its agent is away nothing is begun there of
+// which nobody knows how long it takes.
+const unforeseen = time.Hour
+
+// Allows says whether work that begins now, and lasts so long at most, ends
+// before. Of zero length nobody knows how long it is.
+func (u Unavailability) Allows(now time.Time, lasts time.Duration) bool {
+	if lasts <= 0 {
+		lasts = unforeseen
+	}
+	return u.Over(now) || !now.Add(lasts).After(u.Start)
 }
 
 // Attribute looks a constraint's field up; hostname, role, region and zone are

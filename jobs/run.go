@@ -217,6 +217,8 @@ type Task struct {
 
 	// Kill is a persisted intent to kill, with its reason; sent again until a final state.
 	Kill string `json:"kill,omitempty"`
+	// Drained: the kill is for the agent's maintenance, and costs no attempt.
+	Drained bool `json:"drained,omitempty"`
 	// Resources are what the launch took from the offer, the executor's share left out.
 	Resources Resources         `json:"resources,omitzero"`
 	Shown     map[string]string `json:"shown,omitempty"` // by its agent, of the fields that constraints count by

@@ -77,7 +77,7 @@ type WaitingSplit struct {
 
 // Refusal is one reason why a task was not placed; Count is over how many offers.
 type Refusal struct {
-	Code    string    `json:"code"` // no_offers, resources, constraint, locality, backoff, never_fits, avoided, agent_avoided, overlap, held, hold, pool, concurrency, no_master, unknown
+	Code    string    `json:"code"` // no_offers, resources, constraint, locality, backoff, never_fits, avoided, agent_avoided, maintenance, overlap, held, hold, pool, concurrency, no_master, unknown
 	Message string    `json:"message"`
 	Count   int       `json:"count,omitempty"`
 	Until   time.Time `json:"until,omitzero"`
@@ -151,6 +151,7 @@ type AgentView struct {
 	Executors  []string          `json:"executors,omitempty"` // ours that its last offer named
 	Strikes    float64           `json:"strikes,omitempty"`   // failures that speak against it, fading
 	Avoided    *Refusal          `json:"avoided,omitempty"`   // why nothing is placed there now
+	Away       string            `json:"away,omitempty"`      // when an operator plans to have it unavailable
 }
 
 // Hold keeps everything from being launched, for maintenance. What is due

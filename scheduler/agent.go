@@ -19,6 +19,8 @@ type agent struct {
 	largest jobs.Resources // most of each resource that one offer held
 	live    map[string]int // our live tasks by shared executor
 	idle    map[string]time.Time
+	away    jobs.Unavailability
+	inverse string // the last inverse offer
 	record  strikes
 }
 
@@ -199,6 +201,9 @@ func (c *Core) agentView(id string, a *agent) jobs.AgentView {
 		ID: id, Host: a.offer.Hostname, Address: a.offer.Address, Region: a.offer.Region, Zone: a.offer.Zone, Attributes: maps.Clone(a.offer.Attributes),
 		Largest: a.largest, LastOffer: a.seen, Executors: slices.Clone(a.offer.Executors),
 		Strikes: math.Round(a.record.now(c.now)*10) / 10,
+	}
+	if !a.away.Over(c.now) {
+		v.Away = a.away.String()
 	}
 	if r, ok := c.aversion(a); ok {
 		v.Avoided = &r

@@ -54,8 +54,18 @@ type TaskRef struct {
 	Agent string
 }
 
-// AcceptInverse agrees to leave an agent.
-type AcceptInverse struct{ IDs []string }
+// AcceptInverse says that an agent is left, DeclineInverse that it is not yet;
+// Refuse is how long Mesos is not to ask again.
+type (
+	AcceptInverse struct {
+		IDs    []string
+		Refuse time.Duration
+	}
+	DeclineInverse struct {
+		IDs    []string
+		Refuse time.Duration
+	}
+)
 
 // Teardown ends the framework for good, and all its tasks.
 type Teardown struct{}
@@ -91,13 +101,14 @@ type ExecutorSpec struct {
 	Grace     time.Duration     `json:"grace,omitempty"` // between SHUTDOWN and the kill
 }
 
-func (Accept) call()        {}
-func (Decline) call()       {}
-func (Revive) call()        {}
-func (Suppress) call()      {}
-func (Kill) call()          {}
-func (Shutdown) call()      {}
-func (Acknowledge) call()   {}
-func (Reconcile) call()     {}
-func (AcceptInverse) call() {}
-func (Teardown) call()      {}
+func (Accept) call()         {}
+func (Decline) call()        {}
+func (Revive) call()         {}
+func (Suppress) call()       {}
+func (Kill) call()           {}
+func (Shutdown) call()       {}
+func (Acknowledge) call()    {}
+func (Reconcile) call()      {}
+func (AcceptInverse) call()  {}
+func (DeclineInverse) call() {}
+func (Teardown) call()       {}

@@ -172,7 +172,9 @@ func (c *Core) handle(ev Event) {
 		c.onOffered(e)
 	case Rescinded: // answered in the step that brought it, or gone with it
 	case InverseOffered:
-		c.fx.Free = append(c.fx.Free, AcceptInverse{IDs: []string{e.ID}})
+		c.onInverseOffered(e)
+	case InverseRescinded:
+		c.onInverseRescinded(e)
 	case Updated:
 		c.onUpdate(e.Update)
 	case Messaged:

@@ -30,9 +30,11 @@ type Rescinded struct{ Offer string }
 // InverseOffered asks to leave an agent.
 type InverseOffered struct {
 	ID, Agent string
-	Start     time.Time
-	Duration  time.Duration
+	Away      jobs.Unavailability
 }
+
+// InverseRescinded takes that back.
+type InverseRescinded struct{ ID string }
 
 // Updated is a status update.
 type Updated struct{ jobs.Update }
@@ -55,16 +57,17 @@ type ExecutorLost struct {
 // Refused is an ERROR event: the master ended the subscription with a reason.
 type Refused struct{ Message string }
 
-func (Subscribed) event()     {}
-func (Disconnected) event()   {}
-func (Offered) event()        {}
-func (Rescinded) event()      {}
-func (InverseOffered) event() {}
-func (Updated) event()        {}
-func (Messaged) event()       {}
-func (AgentLost) event()      {}
-func (ExecutorLost) event()   {}
-func (Refused) event()        {}
+func (Subscribed) event()       {}
+func (Disconnected) event()     {}
+func (Offered) event()          {}
+func (Rescinded) event()        {}
+func (InverseOffered) event()   {}
+func (InverseRescinded) event() {}
+func (Updated) event()          {}
+func (Messaged) event()         {}
+func (AgentLost) event()        {}
+func (ExecutorLost) event()     {}
+func (Refused) event()          {}
 
 // ClockSkewed says by how much our clock is ahead of the one that the store
 // stamps our writes with.

@@ -25,6 +25,7 @@ func (c *Core) onOffered(e Offered) {
 			Ports: max(a.largest.Ports, o.Resources.Ports),
 		}
 		o.Executor = c.sharedExecutor(&o).ID
+		c.setAway(o.AgentID, a, o.Away)
 		c.watchIdle(o.AgentID, a, o.Executors)
 		c.offers = append(c.offers, o)
 	}
@@ -84,6 +85,9 @@ func (c *Core) waitingTask(s *split) match.Task {
 	t := match.Task{
 		Need: job.Resources, Near: job.Placement.Near, Hosts: s.def.Hosts, Racks: s.def.Racks, DC: s.def.DC,
 		Constraints: s.run.constraints(), Avoid: c.avoided(s), Since: c.patientSince(s), Wait: time.Duration(*job.Placement.Wait),
+	}
+	if !s.run.traits.Service {
+		t.Lasts = job.MaxRunTime.D()
 	}
 	if t.Constraints.Counted() && len(s.run.splits) > 1 { // a single task's always hold
 		t.Run, t.Placed = string(s.run.rec.ID), s.run.tally()
@@ -152,6 +156,7 @@ func (c *Core) launch(s *split, p match.Placement, o *jobs.Offer) Launch {
 	c.touch(t)
 	c.noticeTask(t)
 	c.watchTask(t)
+	c.watchAway(t)
 	return Launch{
 		Task: t.rec.ID, Name: taskName(x, s), Agent: o.AgentID, Executor: exec, Resources: job.Resources, Ports: p.Ports,
 		Data: mustJSON(c.assignment(t, s)), KillGrace: job.KillGrace.D(),

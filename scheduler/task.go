@@ -171,6 +171,13 @@ func (c *Core) afterAttempt(s *split, t *task) {
 		}
 	case jobs.AttemptNotStarted:
 		s.launchFailed(c, t.rec.Reason)
+	case jobs.AttemptKilled:
+		if t.rec.Drained {
+			s.starts--
+			s.delay(c, 0, t.rec.Reason)
+			return
+		}
+		s.attemptFailed(c, explainEnd(t), t.rec.Permanent)
 	default:
 		s.attemptFailed(c, explainEnd(t), t.rec.Permanent)
 	}

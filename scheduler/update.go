@@ -171,6 +171,9 @@ func (c *Core) settle(t *task, out *jobs.Outcome, u jobs.Update) {
 		c.ended(t, jobs.AttemptNotStarted, refusedByExecutor, message)
 	case out.Killed:
 		reason := t.rec.Kill
+		if u.Reason == reasonDraining && reason == "" {
+			t.rec.Drained, reason = true, "its agent is drained"
+		}
 		if reason == "" {
 			reason = "killed, but not by this scheduler"
 		}

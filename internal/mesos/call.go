@@ -39,7 +39,11 @@ func encodeCall(c scheduler.Call, offers *book) (call *wire.Call, answered []str
 		return reconcile(c), nil, nil
 	case scheduler.AcceptInverse:
 		return &wire.Call{Type: wire.Call_ACCEPT_INVERSE_OFFERS, AcceptInverseOffers: &wire.Call_AcceptInverseOffers{
-			InverseOfferIDs: offerIDs(c.IDs),
+			InverseOfferIDs: offerIDs(c.IDs), Filters: filters(c.Refuse),
+		}}, nil, nil
+	case scheduler.DeclineInverse:
+		return &wire.Call{Type: wire.Call_DECLINE_INVERSE_OFFERS, DeclineInverseOffers: &wire.Call_DeclineInverseOffers{
+			InverseOfferIDs: offerIDs(c.IDs), Filters: filters(c.Refuse),
 		}}, nil, nil
 	case scheduler.Teardown:
 		return &wire.Call{Type: wire.Call_TEARDOWN}, nil, nil

@@ -362,6 +362,9 @@ type recordedEvent struct {
 	Rescind struct {
 		OfferID value `json:"offer_id"`
 	} `json:"rescind"`
+	RescindInverse struct {
+		OfferID value `json:"inverse_offer_id"`
+	} `json:"rescind_inverse_offer"`
 	Update struct {
 		Status struct {
 			TaskID    value   `json:"task_id"`
@@ -408,7 +411,7 @@ func expected(t *testing.T, frames [][]byte) []string {
 	for _, frame := range frames {
 		e := parseEvent(t, frame)
 		switch e.Type {
-		case "HEARTBEAT", "UPDATE_OPERATION_STATUS", "RESCIND_INVERSE_OFFER":
+		case "HEARTBEAT", "UPDATE_OPERATION_STATUS":
 		case "SUBSCRIBED":
 			out = append(out, "subscribed "+e.Subscribed.FrameworkID.Value+" at "+e.Subscribed.MasterInfo.ID)
 		case "OFFERS":
@@ -421,6 +424,8 @@ func expected(t *testing.T, frames [][]byte) []string {
 			for _, o := range e.Inverse.Offers {
 				out = append(out, "inverse "+o.ID.Value+" of "+o.AgentID.Value)
 			}
+		case "RESCIND_INVERSE_OFFER":
+			out = append(out, "inverse rescinded "+e.RescindInverse.OfferID.Value)
 		case "RESCIND":
 			out = append(out, "rescinded "+e.Rescind.OfferID.Value)
 		case "UPDATE":
@@ -456,6 +461,8 @@ func describe(list []scheduler.Event) []string {
 			out = append(out, line)
 		case scheduler.InverseOffered:
 			out = append(out, "inverse "+e.ID+" of "+e.Agent)
+		case scheduler.InverseRescinded:
+			out = append(out, "inverse rescinded "+e.ID)
 		case scheduler.Rescinded:
 			out = append(out, "rescinded "+e.Offer)
 		case scheduler.Updated:

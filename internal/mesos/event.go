@@ -29,6 +29,8 @@ func events(e *wire.Event) []scheduler.Event {
 			list = append(list, inverseOf(&e.InverseOffers.InverseOffers[i]))
 		}
 		return list
+	case wire.Event_RESCIND_INVERSE_OFFER:
+		return []scheduler.Event{scheduler.InverseRescinded{ID: e.RescindInverseOffer.GetInverseOfferID().Value}}
 	case wire.Event_UPDATE:
 		if e.Update != nil {
 			return []scheduler.Event{scheduler.Updated{Update: updateOf(&e.Update.Status)}}
@@ -56,10 +58,16 @@ func failureOf(f *wire.Event_Failure) scheduler.Event {
 
 func inverseOf(o *mesos.InverseOffer) scheduler.InverseOffered {
 	return scheduler.InverseOffered{
-		ID:       o.OfferID.Value,
-		Agent:    o.GetAgentID().GetValue(),
-		Start:    time.Unix(0, o.Unavailability.Start.Nanoseconds).UTC(),
-		Duration: time.Duration(o.Unavailability.GetDuration().GetNanoseconds()),
+		ID:    o.OfferID.Value,
+		Agent: o.GetAgentID().GetValue(),
+		Away:  awayOf(&o.Unavailability),
+	}
+}
+
+func awayOf(u *mesos.Unavailability) jobs.Unavailability {
+	return jobs.Unavailability{
+		Start:    time.Unix(0, u.Start.Nanoseconds).UTC(),
+		Duration: time.Duration(u.GetDuration().GetNanoseconds()),
 	}
 }
 

@@ -6,7 +6,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -331,6 +333,52 @@ func TestLocalMesosReserved(t *testing.T) {
 		l.update(task, jobs.TaskRunning)
 		l.update(task, jobs.TaskFinished)
 		offer = l.offer()
+	}
+	l.send(scheduler.Teardown{})
+	for range l.sub.Events() {
+	}
+}
+
+// TestLocalMesosMaintenance: an operator plans an agent's absence; we are
+// asked to leave it until we say that it is left.
+func TestLocalMesosMaintenance(t *testing.T) {
+	l := startLocal(t, JSON)
+	l.offer()
+	start := time.Now().Add(time.Hour).Truncate(time.Millisecond)
+	operate := func(path, document string) string {
+		t.Helper()
+		answer, err := http.Post("http://"+l.from.Master+path, "application/json", strings.NewReader(document))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s %s %v", path, answer.Status, body, err)
+		}
+		return string(body)
+	}
+	operate("/maintenance/schedule", fmt.Sprintf(`{"windows":[{"machine_ids":[{"hostname":"agent-a"}],
+		"unavailability":{"start":{"nanoseconds":%d},"duration":{"nanoseconds":60000000000}}}]}`, start.UnixNano()))
+	want := jobs.Unavailability{Start: start.UTC(), Duration: time.Minute}
+	if offer := l.offer(); !offer.Away.Equal(want) {
+		t.Errorf("the offer says %s, want %s", offer.Away, want)
+	}
+	inverse := func() scheduler.InverseOffered {
+		return awaitEvent(l, func(scheduler.InverseOffered) bool { return true })
+	}
+	asked := inverse()
+	if !asked.Away.Equal(want) || asked.Agent == "" {
+		t.Errorf("the inverse offer is %+v, want %s", asked, want)
+	}
+	l.send(scheduler.DeclineInverse{IDs: []string{asked.ID}})
+	l.send(scheduler.AcceptInverse{IDs: []string{inverse().ID}, Refuse: time.Hour})
+	if status := operate("/api/v1", `{"type":"GET_MAINTENANCE_STATUS"}`); !strings.Contains(status, `"status":"ACCEPT"`) {
+		t.Errorf("the status is %s, want the acceptance", status)
+	}
+	operate("/maintenance/schedule", `{"windows":[]}`)
+	if offer := l.offer(); !offer.Away.IsZero() {
+		t.Errorf("the offer still says %s", offer.Away)
 	}
 	l.send(scheduler.Teardown{})
 	for range l.sub.Events() {

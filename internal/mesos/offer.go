@@ -30,6 +30,9 @@ func offerOf(o *mesos.Offer) jobs.Offer {
 	if d := o.GetDomain().GetFaultDomain(); d != nil {
 		offer.Region, offer.Zone = d.Region.Name, d.Zone.Name
 	}
+	if o.Unavailability != nil {
+		offer.Away = awayOf(o.Unavailability)
+	}
 	if len(o.Attributes) > 0 {
 		offer.Attributes = make(map[string]string, len(o.Attributes))
 	}

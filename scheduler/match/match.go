@@ -24,6 +24,7 @@ type Task struct {
 	Placed      *Tally        // where those are
 	Avoid       string        // the agent on which it failed last; taken only after Wait
 	Since       time.Time     // when it began to wait
+	Lasts       time.Duration // at most; zero: nobody knows
 	Wait        time.Duration // for locality, in all
 }
 
@@ -231,7 +232,7 @@ func (r *Round) suits(t *Task, i int) bool {
 	if _, closed := r.closed[i]; closed {
 		return false
 	}
-	return t.Constraints.Suits(&r.offers[i])
+	return r.offers[i].Away.Allows(r.now, t.Lasts) && t.Constraints.Suits(&r.offers[i])
 }
 
 // take books the task on the offer, and says whether its executor is new there.

@@ -18,11 +18,12 @@ type shape struct {
 	near        bool
 	constraints string
 	run         string
+	lasts       time.Duration
 }
 
 func shapeKey(t *Task) shape {
 	key := shape{
-		need: t.Need, shared: t.Executor.Shared, share: t.Executor.Resources, near: t.Near == jobs.NearCassandra, run: t.Run,
+		need: t.Need, shared: t.Executor.Shared, share: t.Executor.Resources, near: t.Near == jobs.NearCassandra, run: t.Run, lasts: t.Lasts,
 	}
 	if t.Constraints != nil {
 		key.constraints = t.Constraints.key
@@ -185,6 +186,12 @@ func (r *Round) shapeRefusals(t *Task) []jobs.Refusal {
 		if closed, ok := r.closed[i]; ok {
 			if len(why) < maxReasons {
 				why = append(why, closed)
+			}
+			continue
+		}
+		if away := r.offers[i].Away; !away.Allows(r.now, t.Lasts) {
+			if len(why) < maxReasons {
+				why = append(why, jobs.Refusal{Code: "maintenance", Message: fmt.Sprintf("agent %s is unavailable %s, and it may not end before", r.offers[i].Hostname, away)})
 			}
 			continue
 		}
