@@ -86,7 +86,7 @@ func (c *candidates) next(r *Round, t *Task, besideOnly, avoiding bool) int {
 			i := list[at]
 			switch {
 			case !r.fits(t, i):
-				c.tiers[tier] = slices.Delete(list, at, at+1)
+				c.tiers[tier], c.turn[tier] = slices.Delete(list, at, at+1), at
 			case avoiding && r.offers[i].AgentID == t.Avoid, !t.Constraints.spreads(&r.offers[i], t.Placed):
 				passed++
 				c.turn[tier] = at + 1
