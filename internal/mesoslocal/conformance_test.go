@@ -1,9 +1,11 @@
 package mesoslocal
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,14 +24,12 @@ import (
 	"tidemill/internal/golden"
 	"tidemill/internal/lifeline"
 	"tidemill/internal/mesoslocal/container"
-	"tidemill/internal/mesoslocal/wire"
 )
 
 // recording is how one recording is replayed.
 type recording struct {
-	name  string
-	scale float64  // how much faster than it was recorded
-	skip  []string // connections that are left out
+	name string
+	skip []string // connections that are left out
 	// resent counts an update that was sent again as one: where an agent restarts, how
 	// often depends on its registration's random back-off.
 	resent bool
@@ -39,41 +39,41 @@ type recording struct {
 
 // recordings are replayed: the local Mesos must answer as the real one did.
 var recordings = []recording{
-	{name: "01_subscribe_fresh", scale: 20},
-	{name: "02_subscribe_variants", scale: 20},
+	{name: "01_subscribe_fresh"},
+	{name: "02_subscribe_variants"},
 	// Any path below /api/v1 reaches the operator API of a real master, whose event
 	// stream the local one has not.
-	{name: "03_bad_http", scale: 4, skip: []string{"unknown-path"}},
-	{name: "04_task_lifecycle", scale: 8},
-	{name: "04k_kill", scale: 2},
-	{name: "05_decline_revive_suppress", scale: 8},
-	{name: "05b_accept_empty", scale: 6},
-	{name: "06_reconcile", scale: 8},
-	{name: "07_launch_invalid", scale: 8},
-	{name: "08_failover", scale: 5},
-	{name: "09_teardown", scale: 5},
-	{name: "11_agent_files", scale: 2, skip: []string{"files/download"}}, // the log of another executor
-	{name: "20_custom_executor.scheduler", scale: 3},
-	{name: "21_agent_recovery.scheduler", scale: 3, resent: true},
-	{name: "22_agent_restart_nocheckpoint.scheduler", scale: 4},
-	{name: "23_agent_lost_partition_aware", scale: 5},
-	{name: "23_agent_lost_plain", scale: 5},
-	{name: "24_agent_stop", scale: 5},
-	{name: "26b_launch_group_custom", scale: 4},
-	{name: "27_reserve_volume_ops", scale: 4},
-	{name: "28_offer_rescind_by_operator", scale: 4},
-	{name: "30_http_connection", scale: 4, skip: []string{ // recorded as raw bytes
+	{name: "03_bad_http", skip: []string{"unknown-path"}},
+	{name: "04_task_lifecycle"},
+	{name: "04k_kill"},
+	{name: "05_decline_revive_suppress"},
+	{name: "05b_accept_empty"},
+	{name: "06_reconcile"},
+	{name: "07_launch_invalid"},
+	{name: "08_failover"},
+	{name: "09_teardown"},
+	{name: "11_agent_files", skip: []string{"files/download"}}, // the log of another executor
+	{name: "20_custom_executor.scheduler"},
+	{name: "21_agent_recovery.scheduler", resent: true},
+	{name: "22_agent_restart_nocheckpoint.scheduler"},
+	{name: "23_agent_lost_partition_aware"},
+	{name: "23_agent_lost_plain"},
+	{name: "24_agent_stop"},
+	{name: "26b_launch_group_custom"},
+	{name: "27_reserve_volume_ops"},
+	{name: "28_offer_rescind_by_operator"},
+	{name: "30_http_connection", skip: []string{ // recorded as raw bytes
 		"subscribe Accept */*", "subscribe without Accept", "subscribe Accept protobuf (binary events)",
 		"subscribe Accept json;q=0.1, protobuf", "subscribe Accept-Encoding gzip", "subscribe Connection close"}},
-	{name: "31_update_framework", scale: 4},
-	{name: "32_two_frameworks", scale: 4},
-	{name: "33_auth_and_offer_timeout", scale: 3, master: MasterOptions{
+	{name: "31_update_framework"},
+	{name: "32_two_frameworks"},
+	{name: "33_auth_and_offer_timeout", master: MasterOptions{
 		Credentials: map[string]string{"u": "p"}, OfferTimeout: 3 * time.Second}, agents: []string{"5051"}},
-	{name: "34_two_agents_accept", scale: 4},
-	{name: "35_nockpt_partition_aware", scale: 4},
-	{name: "36_agent_new_workdir", scale: 4},
-	{name: "39_executor_death.scheduler", scale: 3},
-	{name: "40_two_roles", scale: 4},
+	{name: "34_two_agents_accept"},
+	{name: "35_nockpt_partition_aware"},
+	{name: "36_agent_new_workdir"},
+	{name: "39_executor_death.scheduler"},
+	{name: "40_two_roles"},
 }
 
 // notReplayed are the others, and why.
@@ -105,26 +105,16 @@ func TestEveryRecordingIsAccountedFor(t *testing.T) {
 // replayVariable names the one recording that a process is to replay.
 const replayVariable = "TIDEMILL_TEST_REPLAY"
 
-// replayTries: a replay runs in real time, and a machine that stalls for as long as a real
-// Mesos's own time limits upsets it. What holds must hold in one of several.
-const replayTries = 3
-
 func TestConformance(t *testing.T) {
 	var same atomic.Int64
 	t.Run("replays", func(t *testing.T) {
 		for _, recording := range recordings {
 			t.Run(recording.name, func(t *testing.T) {
 				t.Parallel()
-				said := ""
-				for range replayTries {
-					out, err := replayInProcess(t, recording.name)
-					if err == nil {
-						same.Add(1)
-						return
-					}
-					said = string(out)
+				if out, err := replayInProcess(t, recording.name); err != nil {
+					t.Fatalf("%v:\n%s", err, out)
 				}
-				t.Errorf("%d of %d replays differed; the last one:\n%s", replayTries, replayTries, said)
+				same.Add(1)
 			})
 		}
 	})
@@ -167,7 +157,8 @@ func TestReplay(t *testing.T) {
 // site is the local Mesos of one replay, set up as the recorded one was.
 type site struct {
 	t       *testing.T
-	scale   float64
+	clock   *replayClock
+	socket  string // of the clock, for other processes
 	master  *Master
 	agents  map[string]*Agent // by recorded port
 	dirs    map[string]string
@@ -182,14 +173,14 @@ var recordedAgents = map[string]AgentOptions{
 	"5052": {Hostname: "agent-b", Attributes: "rack:b;cassandra:false;num:3;range:[1-5]"},
 }
 
-// pingTimeout is three times the recorded one: a busy machine must not lose agents on the
-// scaled clock, and who waits for the loss of one waits as long as it takes.
-const pingTimeout = 3 * time.Second
+// pingTimeout is the recorded one.
+const pingTimeout = time.Second
 
-func newSite(t *testing.T, scale float64, options MasterOptions, ports []string) *site {
+func newSite(t *testing.T, options MasterOptions, ports []string) *site {
 	t.Helper()
-	s := &site{t: t, scale: scale, agents: map[string]*Agent{}, dirs: map[string]string{}, results: t.TempDir()}
-	options.AgentPingTimeout, options.Clock, options.Log = pingTimeout, wire.Clock{Scale: scale}, testLog(t)
+	clock := &replayClock{start: time.Now()}
+	s := &site{t: t, clock: clock, socket: clock.serve(t), agents: map[string]*Agent{}, dirs: map[string]string{}, results: t.TempDir()}
+	options.AgentPingTimeout, options.Clock, options.Log = pingTimeout, clock, testLog(t)
 	master, err := StartMaster(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
@@ -227,17 +218,25 @@ func (s *site) startAgent(port string) {
 	s.t.Helper()
 	s.used = append(s.used, s.dirs[port])
 	options := recordedAgents[port]
-	options.Master, options.WorkDir, options.Clock = s.master.Addr(), s.dirs[port], wire.Clock{Scale: s.scale}
+	options.Master, options.WorkDir, options.Clock = s.master.Addr(), s.dirs[port], s.clock
 	options.AgentPingTimeout, options.Log, options.Lifeline = pingTimeout, testLog(s.t), s.line
 	if former := s.agents[port]; former != nil {
 		options.Addr = former.Addr()
 	}
+	options.Helper = []string{os.Args[0], clockArgument, s.socket, "mesos"}
 	agent, err := StartAgent(s.t.Context(), options)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.agents[port] = agent
+	for crept := time.Duration(0); agent.Awaited() > 0 && crept < recoveryTime; crept += 20 * time.Millisecond {
+		<-time.After(50 * time.Millisecond)
+		s.clock.pass(20 * time.Millisecond)
+	}
 }
+
+// recoveryTime is most of the time that an agent's recovered executors have to come back.
+const recoveryTime = 1900 * time.Millisecond
 
 func (s *site) awaitAgents() {
 	s.t.Helper()
@@ -260,6 +259,26 @@ func (s *site) awaitAgents() {
 	}
 }
 
+// recordedCycle is the real allocator's interval, with what its runs took.
+const recordedCycle = 1001300 * time.Microsecond
+
+// untilCycle returns how much time must pass before a replay so that offers are made when
+// they were in the recording.
+func untilCycle(lines []golden.Line) time.Duration {
+	const soon, early = 60 * time.Millisecond, 5 * time.Millisecond
+	asked := -soon // offers may come at once then
+	for _, line := range lines {
+		at := time.Duration(line.T * float64(time.Second))
+		if line.Dir == golden.Note || line.What == golden.Request {
+			asked = at
+		}
+		if line.What == golden.Chunk && strings.Contains(line.Raw, `"OFFERS"`) && at > asked+soon {
+			return recordedCycle - (at-early)%recordedCycle
+		}
+	}
+	return 0
+}
+
 func (s *site) resolve(host string) string {
 	_, port, _ := strings.Cut(host, ":")
 	if agent := s.agents[port]; agent != nil {
@@ -269,28 +288,32 @@ func (s *site) resolve(host string) string {
 }
 
 var (
-	sleeping = regexp.MustCompile(`sleep (\d+(\.\d+)?)`)
+	sleeping = regexp.MustCompile(`sleep (\d{1,2})\b`)
 	recorder = regexp.MustCompile(`exec python3 /srv/mesos/exec\.py (\S+?)( \w*)?"`)
 )
 
-// rewrite adapts what tasks run: sleeps are scaled, and the recorded executor is one
-// that replays its own recording.
+// rewrite adapts what tasks run: they sleep by the replay's clock, but for loops, which
+// end when they are killed, and the recorded executor is one that replays its own recording.
 func (s *site) rewrite(body string) string {
-	body = sleeping.ReplaceAllStringFunc(body, func(text string) string {
-		seconds, err := strconv.ParseFloat(text[len("sleep "):], 64)
-		if err != nil {
-			return text
-		}
-		return fmt.Sprintf("sleep %.3f", seconds/s.scale)
-	})
-	return recorder.ReplaceAllString(body, fmt.Sprintf(`exec %s %s $1 %g %s"`, os.Args[0], replayArgument, s.scale, s.results))
+	if !strings.Contains(body, "while true") {
+		body = sleeping.ReplaceAllStringFunc(body, func(text string) string {
+			seconds, _ := strconv.Atoi(text[len("sleep "):]) // as matched
+			until := s.clock.recorded() + time.Duration(seconds)*time.Second
+			return fmt.Sprintf("%s %s %s %d", os.Args[0], sleepArgument, s.socket, until.Nanoseconds())
+		})
+	}
+	return recorder.ReplaceAllString(body, fmt.Sprintf(`exec %s %s $1 %s %s"`, os.Args[0], replayArgument, s.socket, s.results))
 }
 
 func replay(t *testing.T, lines []golden.Line, r recording) {
 	t.Helper()
-	s := newSite(t, r.scale, r.master, r.agents)
+	r.master.AllocationInterval = recordedCycle
+	s := newSite(t, r.master, r.agents)
+	begin := untilCycle(lines)
+	s.clock.pass(begin)
+	s.clock.forget(begin)
 	p := &player{
-		lines: lines, scale: r.scale, resent: r.resent, wait: 15 * time.Second,
+		lines: lines, time: s.clock, resent: r.resent,
 		resolve: s.resolve, rewrite: s.rewrite, control: s.control, paths: func(text string) string {
 			return strings.ReplaceAll(text, "/srv/mesos/run/agent1/work", s.dirs["5051"])
 		},
@@ -371,8 +394,10 @@ func (s *site) control(note string) error {
 		s.startAgent(port)
 	case strings.Contains(note, "kill -9 agent-"), note == "signal TERM":
 		s.agents[port].Crash()
+		s.awaitLoss(port)
 	case note == "signal USR1":
 		s.agents[port].Stop()
+		s.awaitLoss(port)
 	case strings.HasPrefix(note, "restart agent-"):
 		s.startAgent(port)
 	case strings.HasPrefix(note, "kill -9 executor pid 17710"):
@@ -381,6 +406,31 @@ func (s *site) control(note string) error {
 		return errors.Join(s.killExecutor("t-down"), s.killExecutor("t-cmd"))
 	}
 	return nil
+}
+
+// awaitLoss waits until the master has noticed that an agent is gone.
+func (s *site) awaitLoss(port string) {
+	s.t.Helper()
+	eventually(s.t, "the master notices the end of an agent", func() bool {
+		response, err := http.Get("http://" + s.master.Addr() + "/slaves")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		var list struct {
+			Agents []struct {
+				Hostname string
+				Active   bool
+			} `json:"slaves"`
+		}
+		err = json.NewDecoder(response.Body).Decode(&list)
+		for _, agent := range list.Agents {
+			if agent.Hostname == recordedAgents[port].Hostname && agent.Active {
+				return false
+			}
+		}
+		return err == nil
+	})
 }
 
 func (s *site) onAgentB(note string) bool { return strings.HasPrefix(note, "signal ") }

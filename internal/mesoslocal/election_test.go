@@ -113,7 +113,7 @@ func TestNoLeader(t *testing.T) {
 			break
 		}
 	}
-	p := &player{lines: lines, scale: 10, wait: patience, resolve: func(string) string { return master.Addr() }}
+	p := &player{lines: lines, time: &replayClock{}, resolve: func(string) string { return master.Addr() }}
 	if err := p.play(); err != nil {
 		t.Error(err)
 	}

@@ -69,5 +69,5 @@ func SuperviseContainer(spec string) error { return container.Supervise(spec) }
 func RunCommandExecutor(ctx context.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer stop()
-	return command.Run(ctx, os.Getenv)
+	return command.Run(ctx, os.Getenv, wire.SystemClock{})
 }

@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"strconv"
 	"testing"
 )
 
@@ -19,11 +18,13 @@ func TestMain(m *testing.M) {
 		os.Exit(runEchoExecutor())
 	}
 	if len(os.Args) == 5 && os.Args[1] == replayArgument {
-		scale, err := strconv.ParseFloat(os.Args[3], 64)
-		if err != nil {
-			os.Exit(2)
-		}
-		os.Exit(runReplayExecutor(os.Args[2], scale, os.Args[4]))
+		os.Exit(runReplayExecutor(os.Args[2], os.Args[3], os.Args[4]))
+	}
+	if len(os.Args) == 4 && os.Args[1] == sleepArgument {
+		os.Exit(replaySleep(os.Args[2], os.Args[3]))
+	}
+	if len(os.Args) > 3 && os.Args[1] == clockArgument {
+		os.Exit(runClockedHelper(os.Args[2], os.Args[3:]))
 	}
 	flag.Parse()
 	if err := flag.Set("test.parallel", "5"); err != nil { // replays mostly wait

@@ -20,18 +20,17 @@ import (
 )
 
 // player plays the client's side of a recording against a local Mesos: the same bytes
-// but for ids and addresses, on the same connections, in the same order and with the
-// recorded pauses on a scaled clock. Before it sends what follows a received event in
-// the recording, it waits for the like of that event.
+// but for ids and addresses, on the same connections, in the same order and at the
+// recorded times of the replay's clock. Before it sends what follows a received event in
+// the recording, it waits for the like of that event, while the clock stands still.
 type player struct {
 	lines   []golden.Line
-	scale   float64
+	time    timeline
 	resent  bool                             // updates that were sent again count once
 	passive bool                             // connections that broke were broken by the other side, unless a note says else
 	resolve func(recordedHost string) string // recorded host:port to live
 	control func(note string) error          // acts on a recorder's remark
 	rewrite func(body string) string         // changes requests, commands for one
-	wait    time.Duration                    // how long for each event
 	paths   func(text string) string         // changes paths in requests
 	exact   map[string]string                // ids known beforehand
 
@@ -40,7 +39,6 @@ type player struct {
 	conns  map[string]*conn
 	order  []string
 	ids    *translation
-	base   time.Time
 	faults []string
 
 	lastNote string
@@ -73,7 +71,7 @@ func (p *player) fault(format string, arguments ...any) {
 
 // play plays the whole recording; the comparison of events is the caller's.
 func (p *player) play() error {
-	p.conns, p.change, p.base = map[string]*conn{}, make(chan struct{}), time.Now()
+	p.conns, p.change = map[string]*conn{}, make(chan struct{})
 	p.ids = newTranslation()
 	maps.Copy(p.ids.exact, p.exact)
 	defer func() {
@@ -94,15 +92,14 @@ func (p *player) play() error {
 }
 
 func (p *player) step(line golden.Line) error {
+	p.time.reach(time.Duration(line.T * float64(time.Second)))
 	switch {
 	case line.Dir == golden.Note:
-		p.pace(line.T)
 		p.lastNote = line.Raw
 		if p.control != nil && line.What != "info" {
 			return p.control(line.Raw)
 		}
 	case line.What == golden.Request:
-		p.pace(line.T)
 		return p.send(line)
 	case line.What == golden.ResponseHead:
 		return p.awaitHead(line)
@@ -115,20 +112,24 @@ func (p *player) step(line golden.Line) error {
 			c := p.conn(line.Conn)
 			return p.until("loss of the connection "+line.Conn, func() bool { return c.broken })
 		}
-		p.pace(line.T)
 		p.hangUp(line.Conn)
 	}
 	return nil
 }
 
-// pace waits until the recorded time, on the scaled clock; delays so far shift it.
-func (p *player) pace(t float64) {
-	target := p.base.Add(time.Duration(t / p.scale * float64(time.Second)))
-	if late := time.Since(target); late > 0 {
-		p.base = p.base.Add(late)
-		return
-	}
-	<-time.After(time.Until(target))
+// timeline is how a player meets the clock.
+type timeline interface {
+	// reach returns at a recorded time.
+	reach(t time.Duration)
+	// pass lets a little time pass ahead of the recording.
+	pass(d time.Duration)
+	// skew returns how far ahead a time is that another player waits for, if that is near:
+	// it may have begun a little late.
+	skew() time.Duration
+	// forget makes of time that passed some that is not in the recording.
+	forget(d time.Duration)
+	// release lets the clock go on without this player until it reaches another time.
+	release()
 }
 
 func (p *player) conn(label string) *conn {
@@ -152,13 +153,34 @@ func (p *player) hangUp(label string) {
 	}
 }
 
+// patience bounds, in real time, how long a player waits for what must come.
+const playerPatience = 60 * time.Second
+
 // until waits for a condition over what was received; mu is held while it is checked.
+// What depends on a timer that was set a little late comes when a little more time passes,
+// as does the end of a shell that was killed, as recorded, before it could set its trap.
 func (p *player) until(what string, holds func() bool) error {
-	return p.within(p.wait, what, holds)
+	const late, grace = 4 * time.Second, time.Second
+	p.time.release()
+	passed, began := time.Duration(0), time.Now()
+	err := p.await(what, holds, func() {
+		step := p.time.skew()
+		if step == 0 && time.Since(began) > grace {
+			step = 20 * time.Millisecond
+		}
+		if passed < late {
+			p.time.pass(step)
+			passed += step
+		}
+	})
+	p.time.forget(passed)
+	return err
 }
 
-func (p *player) within(wait time.Duration, what string, holds func() bool) error {
-	timeout := time.After(wait)
+// await waits for a condition; idle is called now and then meanwhile.
+func (p *player) await(what string, holds func() bool, idle func()) error {
+	const pause = 10 * time.Millisecond
+	timeout := time.After(playerPatience)
 	for {
 		p.mu.Lock()
 		ok, change := holds(), p.change
@@ -168,8 +190,10 @@ func (p *player) within(wait time.Duration, what string, holds func() bool) erro
 		}
 		select {
 		case <-change:
+		case <-time.After(pause):
+			idle()
 		case <-timeout:
-			return fmt.Errorf("no %s within %s", what, wait)
+			return fmt.Errorf("no %s within %s", what, playerPatience)
 		}
 	}
 }
@@ -227,7 +251,7 @@ func (p *player) dial(c *conn, address string) error {
 	if open {
 		return nil
 	}
-	for deadline := time.Now().Add(p.wait); ; {
+	for deadline := time.Now().Add(playerPatience); ; p.time.release() {
 		socket, err := net.Dial("tcp", address)
 		if err == nil {
 			p.mu.Lock()
@@ -309,7 +333,8 @@ func (p *player) readEvents(c *conn, body io.Reader) {
 // awaitHead waits for the response to what was sent, and compares status and headers.
 func (p *player) awaitHead(line golden.Line) error {
 	c := p.conn(line.Conn)
-	if err := p.until("response on "+line.Conn, func() bool { return len(c.responses) > c.taken }); err != nil {
+	answered := func() bool { return len(c.responses) > c.taken }
+	if err := p.await("response on "+line.Conn, answered, func() {}); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -425,38 +450,50 @@ func (p *player) translate(text string) (string, error) {
 // fragments are declined meanwhile, so that they come as one.
 // One that is to be declined anyway need not come at all.
 func (p *player) counterpart(token string, declining bool) (live string, err error) {
-	const patient = time.Second
-	rounds := 0
-	for deadline := time.Now().Add(p.wait); ; rounds++ {
-		err = p.within(patient, "live counterpart of "+token, func() bool {
-			var known bool
-			live, known = p.ids.live(token, rounds > 1)
+	_, isOffer := p.ids.recordedOffers[token]
+	if !isOffer {
+		err = p.until("live counterpart of "+token, func() (known bool) {
+			live, known = p.ids.live(token, false)
 			return known
 		})
-		if err == nil {
-			return live, nil
-		}
-		if time.Now().After(deadline) {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			return "", fmt.Errorf("%w (recorded as %+v; live offers: %+v)", err, p.ids.recordedOffers[token], p.ids.liveOffers)
+		return live, err
+	}
+	const cycles, cycle, step = 12, 1500 * time.Millisecond, 100 * time.Millisecond // of the allocator
+	for round := range cycles {
+		passed := time.Duration(0)
+		err := p.await("live counterpart of "+token, func() (over bool) {
+			var known bool
+			live, known = p.ids.live(token, round > 1)
+			return known || passed >= cycle
+		}, func() {
+			p.time.forget(step)
+			p.time.pass(step)
+			passed += step
+		})
+		if err != nil || live != "" {
+			return live, err
 		}
 		p.mu.Lock()
 		label, fragments := p.ids.fragments(token)
 		p.mu.Unlock()
-		if len(fragments) > 0 {
-			if err := p.decline(label, fragments); err != nil {
-				return "", err
-			}
+		if err := p.decline(label, fragments); err != nil {
+			return "", err
 		}
-		if _, isOffer := p.ids.recordedOffers[token]; isOffer && declining {
+		if declining {
 			return "came-as-another-offer", nil
 		}
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return "", fmt.Errorf("no live counterpart of the offer %s (recorded as %+v; live offers: %+v)",
+		token, p.ids.recordedOffers[token], p.ids.liveOffers)
 }
 
 // decline gives offers of a subscription back, to be made again at once.
 func (p *player) decline(label string, offers []string) error {
+	if len(offers) == 0 {
+		return nil
+	}
 	p.mu.Lock()
 	c := p.conns[label]
 	framework, streamID := "", ""

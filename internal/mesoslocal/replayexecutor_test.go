@@ -1,9 +1,11 @@
 package mesoslocal
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"tidemill/internal/golden"
+	"tidemill/internal/mesoslocal/agent"
+	"tidemill/internal/mesoslocal/command"
 )
 
 // replayArgument makes this test binary an executor that replays a recorded one.
@@ -18,7 +22,7 @@ const replayArgument = "replay-executor"
 
 // runReplayExecutor plays an executor's recording against the agent that started it,
 // leaves what was different in a file, and ends as the recorded one did.
-func runReplayExecutor(name string, scale float64, results string) int {
+func runReplayExecutor(name, clock, results string) int {
 	report, err := os.Create(filepath.Join(results, name))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -32,7 +36,7 @@ func runReplayExecutor(name string, scale float64, results string) int {
 	}
 	code, exits := 0, false
 	p := &player{
-		lines: lines, scale: scale, passive: true, wait: 15 * time.Second,
+		lines: lines, time: newRemoteTime(clock), passive: true,
 		resolve: func(string) string { return os.Getenv("MESOS_AGENT_ENDPOINT") },
 		control: func(note string) error {
 			exits = exits || strings.Contains(note, "exit")
@@ -52,6 +56,7 @@ func runReplayExecutor(name string, scale float64, results string) int {
 		fmt.Fprintln(report, fault)
 	}
 	p.compare(func(format string, arguments ...any) { fmt.Fprintf(report, format+"\n", arguments...) })
+	p.time.release()
 	for !exits { // the recorded one was killed; a bare select would be a deadlock to the runtime, which exits with 2
 		_ = unix.Pause()
 	}
@@ -68,4 +73,34 @@ func recordedFramework(lines []golden.Line) string {
 		}
 	}
 	return ""
+}
+
+// Arguments that make this test binary a process of a replay that lives by its clock.
+const (
+	sleepArgument = "replay-sleep" // as sleep does
+	clockArgument = "replay-clock" // a helper of the local Mesos
+)
+
+// replaySleep sleeps until a time of the replay's clock.
+func replaySleep(socket, until string) int {
+	nanoseconds, err := strconv.ParseInt(until, 10, 64)
+	if err != nil {
+		return 2
+	}
+	_, answer := remoteClock{socket}.ask("", time.Duration(nanoseconds))
+	<-answer
+	return 0
+}
+
+// runClockedHelper runs a helper of the local Mesos; the command executor by the replay's clock.
+func runClockedHelper(socket string, args []string) int {
+	if !slices.Contains(args, agent.CommandHelper) {
+		code, _ := RunHelper(args)
+		return code
+	}
+	if err := command.Run(context.Background(), os.Getenv, remoteClock{socket}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }

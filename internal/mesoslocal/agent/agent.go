@@ -47,7 +47,7 @@ type Options struct {
 	AgentPingTimeout       time.Duration // default 15 s, as the master's
 	MaxAgentPingTimeouts   int           // default 5
 
-	Clock wire.Clock
+	Clock wire.Clock // default: the system's
 	Log   zerolog.Logger
 }
 
@@ -66,6 +66,9 @@ func (o Options) withDefaults() (Options, error) {
 	set(&o.AgentPingTimeout, 15*time.Second)
 	if o.MaxAgentPingTimeouts == 0 {
 		o.MaxAgentPingTimeouts = 5
+	}
+	if o.Clock == nil {
+		o.Clock = wire.SystemClock{}
 	}
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"
@@ -108,7 +111,7 @@ type Agent struct {
 	id         string
 	recovered  bool
 	link       *masterLink
-	pinged     time.Time
+	silence    int // intervals without a ping of the master
 	frameworks map[string]*framework
 	streams    map[streamKey]*updateStream
 	operations map[string]*operation // whose end the framework does not know yet, by its UUID
@@ -168,6 +171,16 @@ func (a *Agent) ID() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.id
+}
+
+// Awaited returns how many executors that were found at the start have not come back yet.
+func (a *Agent) Awaited() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.recovered {
+		return 0
+	}
+	return len(a.strangers())
 }
 
 // Stop unregisters the agent, kills its executors and waits for all of it, as a real

@@ -15,7 +15,6 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 
 	"tidemill/internal/lifeline"
-	"tidemill/internal/mesoslocal/command"
 	"tidemill/internal/mesoslocal/container"
 )
 
@@ -187,9 +186,6 @@ func (a *Agent) environment(e *executor) []string {
 	if e.framework.checkpoints() {
 		env = append(env, "MESOS_RECOVERY_TIMEOUT="+durationText(a.opts.RecoveryTimeout),
 			"MESOS_SUBSCRIPTION_BACKOFF_MAX="+durationText(a.opts.ExecutorReregistration))
-	}
-	if e.command && a.opts.Clock.Scale > 0 {
-		env = append(env, command.ScaleVariable+"="+strconv.FormatFloat(a.opts.Clock.Scale, 'g', -1, 64))
 	}
 	if e.info.Command != nil && e.info.Command.Environment != nil {
 		for _, variable := range e.info.Command.Environment.Variables {

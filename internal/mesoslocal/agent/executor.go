@@ -50,8 +50,8 @@ type executor struct {
 	tasks      map[string]*task // live or not acknowledged to the end, queued ones included
 	done       []*task          // newest last
 	delivered  bool             // a task ever reached it
-	registrant *time.Timer      // of the registration timeout
-	killer     *time.Timer      // of the shutdown's grace period
+	registrant wire.Timer       // of the registration timeout
+	killer     wire.Timer       // of the shutdown's grace period
 	ending     mesos.TaskStatus_Reason
 	why        string // what its tasks' last updates say
 	journal    *journal
@@ -93,7 +93,7 @@ func (e *executor) send(event *exec.Event) {
 }
 
 func (e *executor) stopTimers() {
-	for _, timer := range []*time.Timer{e.registrant, e.killer} {
+	for _, timer := range []wire.Timer{e.registrant, e.killer} {
 		if timer != nil {
 			timer.Stop()
 		}

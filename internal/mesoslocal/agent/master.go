@@ -31,7 +31,7 @@ func (a *Agent) run() {
 		}
 		select {
 		case <-a.ctx.Done():
-		case <-time.After(a.opts.Clock.Real(retryMaster)):
+		case <-time.After(retryMaster):
 		}
 	}
 }
@@ -46,7 +46,7 @@ func (a *Agent) serveMaster() error {
 	defer link.Cut()
 	a.mu.Lock()
 	link.Send(wire.ToMaster{Register: a.registration()})
-	a.pinged = time.Now()
+	a.silence = 0
 	a.mu.Unlock()
 	stop := make(chan struct{})
 	defer close(stop)
@@ -65,8 +65,7 @@ func (a *Agent) serveMaster() error {
 
 // watchMaster breaks the link when the agent ends, or when the master no longer pings.
 func (a *Agent) watchMaster(link *masterLink, stop <-chan struct{}) {
-	timeout := a.opts.Clock.Real(a.opts.AgentPingTimeout)
-	ticker := time.NewTicker(timeout)
+	ticker := time.NewTicker(a.opts.AgentPingTimeout)
 	defer ticker.Stop()
 	for {
 		select {
@@ -78,9 +77,10 @@ func (a *Agent) watchMaster(link *masterLink, stop <-chan struct{}) {
 		case <-ticker.C:
 		}
 		a.mu.Lock()
-		silent := time.Since(a.pinged)
+		a.silence++
+		silent := a.silence > a.opts.MaxAgentPingTimeouts+1
 		a.mu.Unlock()
-		if silent > time.Duration(a.opts.MaxAgentPingTimeouts+1)*timeout {
+		if silent {
 			link.Cut()
 			return
 		}
@@ -194,7 +194,7 @@ func (a *Agent) obey(link *masterLink, message wire.ToAgent) {
 	case message.Registered != nil:
 		a.registered(link, message.Registered.AgentID)
 	case message.Ping != nil:
-		a.pinged = time.Now()
+		a.silence = 0
 		link.Send(wire.ToMaster{Pong: message.Ping})
 	case message.Launch != nil:
 		a.launch(message.Launch)

@@ -19,7 +19,7 @@ import (
 // operation is one whose end is told until the framework acknowledges it.
 type operation struct {
 	done  wire.OperationDone
-	timer *time.Timer
+	timer wire.Timer
 	wait  time.Duration
 }
 

@@ -166,7 +166,7 @@ func (a *Agent) awaitReregistration() {
 		select {
 		case <-a.ctx.Done():
 			return
-		case <-time.After(a.opts.Clock.Real(a.opts.ExecutorReregistration)):
+		case <-wire.After(a.opts.Clock, a.opts.ExecutorReregistration):
 		}
 		a.mu.Lock()
 		waiting = a.strangers()

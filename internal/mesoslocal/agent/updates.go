@@ -24,7 +24,7 @@ type updateStream struct {
 	key     streamKey
 	pending []mesos.TaskStatus
 	latest  mesos.TaskState
-	timer   *time.Timer
+	timer   wire.Timer
 	wait    time.Duration
 }
 

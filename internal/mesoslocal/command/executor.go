@@ -25,9 +25,6 @@ const defaultKillGrace = 3 * time.Second
 // does: until then its task's id cannot be used again.
 const linger = time.Second
 
-// ScaleVariable carries the agent's clock to the executor.
-const ScaleVariable = "MESOS_LOCAL_CLOCK_SCALE"
-
 // Executor runs one task.
 type Executor struct {
 	agent     string // host:port
@@ -50,8 +47,9 @@ type Executor struct {
 }
 
 // Run is the process's work: it returns when the task is over and the agent knows it.
-func Run(ctx context.Context, getenv func(string) string) error {
+func Run(ctx context.Context, getenv func(string) string, clock wire.Clock) error {
 	e := &Executor{
+		clock:     clock,
 		agent:     getenv("MESOS_AGENT_ENDPOINT"),
 		framework: mesos.FrameworkID{Value: getenv("MESOS_FRAMEWORK_ID")},
 		id:        mesos.ExecutorID{Value: getenv("MESOS_EXECUTOR_ID")},
@@ -61,7 +59,6 @@ func Run(ctx context.Context, getenv func(string) string) error {
 	if e.agent == "" {
 		return errors.New("run the command executor: MESOS_AGENT_ENDPOINT is not set (an agent starts it, not a user)")
 	}
-	_, _ = fmt.Sscan(getenv(ScaleVariable), &e.clock.Scale) // absent: real time
 	if getenv("MESOS_CHECKPOINT") == "1" {
 		e.recovery = parseDuration(getenv("MESOS_RECOVERY_TIMEOUT"))
 	}
@@ -90,7 +87,7 @@ func (e *Executor) follow(ctx context.Context) error {
 		if errors.Is(err, errNoCommand) {
 			return err
 		}
-		if ctx.Err() != nil || time.Since(lost) >= e.clock.Real(e.recovery) {
+		if ctx.Err() != nil || time.Since(lost) >= e.recovery {
 			e.abort()
 			return fmt.Errorf("the agent is lost: %w", err)
 		}

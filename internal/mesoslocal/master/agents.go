@@ -88,7 +88,7 @@ func (m *Master) fromAgent(a *agent, message wire.ToMaster) {
 	}
 	switch {
 	case message.Pong != nil:
-		a.lastPong = time.Now()
+		a.unanswered = 0
 	case message.Update != nil:
 		m.update(a, message.Update)
 	case message.Exited != nil:
@@ -104,8 +104,7 @@ func (m *Master) fromAgent(a *agent, message wire.ToMaster) {
 
 // ping tests an agent as long as its link lives; without answers it is cut off.
 func (m *Master) ping(a *agent, link *agentLink, stop <-chan struct{}) {
-	interval := m.opts.Clock.Real(m.opts.AgentPingTimeout)
-	ticker := time.NewTicker(interval)
+	ticker := time.NewTicker(m.opts.AgentPingTimeout)
 	defer ticker.Stop()
 	for {
 		select {
@@ -116,9 +115,10 @@ func (m *Master) ping(a *agent, link *agentLink, stop <-chan struct{}) {
 		case <-ticker.C:
 		}
 		m.mu.Lock()
-		silent := time.Since(a.lastPong)
+		a.unanswered++
+		silent := a.unanswered > m.opts.MaxAgentPingTimeouts
 		m.mu.Unlock()
-		if silent > time.Duration(m.opts.MaxAgentPingTimeouts)*interval {
+		if silent {
 			link.Cut()
 			return
 		}
@@ -162,7 +162,7 @@ func (m *Master) register(link *agentLink, request *wire.Register) (a *agent, re
 		a.cut() // a former link that nobody noticed to be dead
 		a.reregistered = time.Now()
 	}
-	a.link, a.connected, a.lastPong = link, true, time.Now()
+	a.link, a.connected, a.unanswered = link, true, 0
 	a.info.Attributes, a.info.Hostname, a.endpoint = info.Attributes, info.Hostname, request.Endpoint
 	a.total, a.unavailability = resources.Of(info.Resources), m.unavailability(a)
 	link.Send(wire.ToAgent{Registered: &wire.Registered{AgentID: id}})
@@ -336,19 +336,18 @@ func (m *Master) agentDisconnected(a *agent, link *agentLink) {
 	}
 	grace := time.Duration(m.opts.MaxAgentPingTimeouts) * m.opts.AgentPingTimeout
 	m.log.Info().Str("agent", a.id).Dur("grace", grace).Msg("an agent disconnected")
-	a.lastPong = time.Now()
 	m.giveUpAfter(a, grace)
 }
 
 // giveUpAfter removes the agent as unreachable unless it shows itself within the grace.
 func (m *Master) giveUpAfter(a *agent, grace time.Duration) {
-	since := a.lastPong
+	since := a.shown
 	m.opts.Clock.AfterFunc(grace, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		switch {
 		case m.agents[a.id] != a || a.connected || m.ctx.Err() != nil:
-		case a.lastPong.After(since):
+		case a.shown > since:
 			m.giveUpAfter(a, grace)
 		default:
 			m.removeAgent(a, "health check timed out", removedAsUnreachable)
@@ -361,7 +360,7 @@ func (m *Master) notePresence(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if a := m.agents[id]; a != nil {
-		a.lastPong = time.Now()
+		a.shown++
 	}
 }
 

@@ -107,7 +107,7 @@ func (m *Master) offerInversely(agents []*agent) {
 			continue
 		}
 		for _, f := range m.frameworks {
-			if !f.connected || !a.usedBy(f) || f.inverse[a.id] != nil || time.Now().Before(a.answered[f.id].until) {
+			if !f.connected || !a.usedBy(f) || f.inverse[a.id] != nil || m.opts.Clock.Now().Before(a.answered[f.id].until) {
 				continue
 			}
 			o := &inverseOffer{id: m.nextOfferID(), framework: f, agent: a}

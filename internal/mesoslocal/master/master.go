@@ -40,7 +40,7 @@ type Options struct {
 
 	Credentials map[string]string // principal to secret: basic authentication is required
 
-	Clock wire.Clock
+	Clock wire.Clock // default: the system's
 	Log   zerolog.Logger
 }
 
@@ -57,6 +57,9 @@ func (o Options) withDefaults() Options {
 	set(&o.ZooKeeperSession, 10*time.Second)
 	if o.MaxAgentPingTimeouts == 0 {
 		o.MaxAgentPingTimeouts = 5
+	}
+	if o.Clock == nil {
+		o.Clock = wire.SystemClock{}
 	}
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"
@@ -80,6 +83,8 @@ type Master struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // goroutines of the master
 	stop   sync.Once
+
+	stopAllocating func()
 
 	mu          sync.Mutex
 	leading     bool
@@ -125,7 +130,7 @@ func Start(ctx context.Context, options Options) (*Master, error) {
 	}
 	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	m.server = &http.Server{Handler: m.routes(), ReadHeaderTimeout: 30 * time.Second}
-	m.tasks.Go(m.allocateForever)
+	m.stopAllocating = wire.Repeat(opts.Clock, opts.AllocationInterval, m.allocateAll)
 	m.tasks.Go(func() {
 		if err := m.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			m.log.Error().Err(err).Msg("the master's HTTP server ended")
@@ -156,6 +161,7 @@ func (m *Master) ID() string { return m.id }
 func (m *Master) Stop() {
 	m.stop.Do(func() {
 		m.cancel()
+		m.stopAllocating()
 		_ = m.server.Close() // breaks every connection, which is the point
 		m.mu.Lock()
 		for _, framework := range m.frameworks {
@@ -185,20 +191,18 @@ func (m *Master) lead() {
 		m.unreachable[id] = at
 	}
 	if len(known) > 0 {
-		m.tasks.Go(m.expireRecovered)
+		m.opts.Clock.AfterFunc(m.opts.AgentReregister, m.expireRecovered)
 	}
 	m.log.Info().Str("addr", m.Addr()).Str("id", m.id).Int("recovered_agents", len(known)).Msg("the master leads")
 }
 
 // expireRecovered gives up agents of a former master that do not come back in time.
 func (m *Master) expireRecovered() {
-	select {
-	case <-m.ctx.Done():
-		return
-	case <-time.After(m.opts.Clock.Real(m.opts.AgentReregister)):
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.ctx.Err() != nil {
+		return
+	}
 	for id := range m.recovered {
 		delete(m.recovered, id)
 		m.unreachable[id] = time.Now()

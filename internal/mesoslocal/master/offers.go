@@ -28,19 +28,12 @@ const defaultRefusal = 5 * time.Second
 // maxRefusal bounds a filter, as a year does in Mesos.
 const maxRefusal = 365 * 24 * time.Hour
 
-// allocateForever runs the allocator at its interval.
-func (m *Master) allocateForever() {
-	ticker := time.NewTicker(m.opts.Clock.Real(m.opts.AllocationInterval))
-	defer ticker.Stop()
-	for {
-		select {
-		case <-m.ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		m.mu.Lock()
+// allocateAll is one cycle of the allocator.
+func (m *Master) allocateAll() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx.Err() == nil {
 		m.allocate(slices.Collect(maps.Values(m.agents)), nil)
-		m.mu.Unlock()
 	}
 }
 
@@ -53,9 +46,9 @@ func (m *Master) allocateTo(f *framework) {
 // framework with the least dominant share that does not refuse it, and what is reserved
 // for others to them. With only set, the cycle is for one framework.
 func (m *Master) allocate(agents []*agent, only *framework) {
-	now := time.Now()
+	now := m.opts.Clock.Now()
 	for _, f := range m.frameworks {
-		f.filters = slices.DeleteFunc(f.filters, func(x filter) bool { return now.After(x.until) })
+		f.filters = slices.DeleteFunc(f.filters, func(x filter) bool { return !now.Before(x.until) })
 	}
 	rand.Shuffle(len(agents), func(i, j int) { agents[i], agents[j] = agents[j], agents[i] })
 	shares := m.newShares()
@@ -170,11 +163,9 @@ func (f *framework) refuses(role, agentID string, free resources.Bundle) bool {
 	})
 }
 
-// refuse sets a filter.
+// refuse sets a filter; one that is over before the next cycle has no effect.
 func (f *framework) refuse(role, agentID string, amount resources.Bundle, until time.Time) {
-	if until.After(time.Now()) {
-		f.filters = append(f.filters, filter{role: role, agent: agentID, refused: amount, until: until})
-	}
+	f.filters = append(f.filters, filter{role: role, agent: agentID, refused: amount, until: until})
 }
 
 // filterUntil returns when a filter ends: never before the next allocation, unless it
@@ -184,7 +175,7 @@ func (m *Master) filterUntil(filters *mesos.Filters) time.Time {
 	if filters != nil && filters.RefuseSeconds != nil && *filters.RefuseSeconds >= 0 {
 		refuse = time.Duration(min(*filters.RefuseSeconds, maxRefusal.Seconds()) * float64(time.Second))
 	}
-	return time.Now().Add(m.opts.Clock.Real(refuse))
+	return m.opts.Clock.Now().Add(refuse)
 }
 
 func (m *Master) revive(f *framework, roles []string) {

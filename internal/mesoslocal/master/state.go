@@ -30,7 +30,7 @@ type framework struct {
 	allocated   map[string]resources.Bundle // by role; outstanding offers included
 	filters     []filter
 
-	timer        *time.Timer // of the failover timeout
+	timer        wire.Timer // of the failover timeout
 	registered   time.Time
 	reregistered time.Time
 	unregistered time.Time
@@ -121,7 +121,7 @@ type offer struct {
 	agent     *agent
 	role      string
 	amount    resources.Bundle
-	timer     *time.Timer
+	timer     wire.Timer
 }
 
 // agent is one registered agent.
@@ -144,7 +144,8 @@ type agent struct {
 	executors map[string]map[string]*executor // by framework, executor
 	offers    map[string]*offer
 
-	lastPong     time.Time
+	unanswered   int // pings in a row
+	shown        int // how often it told that it is recovering
 	registered   time.Time
 	reregistered time.Time
 }

@@ -30,7 +30,7 @@ func (m *Master) serveSubscribe(w http.ResponseWriter, r *http.Request, call *sc
 	defer m.tasks.Done()
 	closedHere := stream.Serve(r.Context(), w, wire.Heartbeat{
 		Event:    &scheduler.Event{Type: scheduler.Event_HEARTBEAT},
-		Interval: m.opts.Clock.Real(m.opts.HeartbeatInterval),
+		Interval: m.opts.HeartbeatInterval, Clock: m.opts.Clock,
 	})
 	if !closedHere && id != "" {
 		m.disconnect(id, streamID)
@@ -115,7 +115,7 @@ func (m *Master) attach(f *framework, stream *wire.Stream, streamID string, supp
 	}
 	stream.Send(&scheduler.Event{Type: scheduler.Event_SUBSCRIBED, Subscribed: &scheduler.Event_Subscribed{
 		FrameworkID:              &mesos.FrameworkID{Value: f.id},
-		HeartbeatIntervalSeconds: ptr(m.opts.Clock.Real(m.opts.HeartbeatInterval).Seconds()),
+		HeartbeatIntervalSeconds: ptr(m.opts.HeartbeatInterval.Seconds()),
 		MasterInfo:               m.info(),
 	}})
 	stream.Send(&scheduler.Event{Type: scheduler.Event_HEARTBEAT})

@@ -65,6 +65,7 @@ func (s *Stream) take() (events []Message, closed bool) {
 type Heartbeat struct {
 	Event    Message
 	Interval time.Duration
+	Clock    Clock
 }
 
 // Serve writes the stream's events until it is closed, the client goes, or the context
@@ -76,20 +77,13 @@ func (s *Stream) Serve(ctx context.Context, w http.ResponseWriter, beat Heartbea
 	if controller.Flush() != nil {
 		return false
 	}
-	var beats <-chan time.Time
 	if beat.Interval > 0 {
-		ticker := time.NewTicker(beat.Interval)
-		defer ticker.Stop()
-		beats = ticker.C
+		defer Repeat(beat.Clock, beat.Interval, func() { s.Send(beat.Event) })()
 	}
 	for {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-beats:
-			if s.write(w, controller, []Message{beat.Event}) != nil {
-				return false
-			}
 		case <-s.wake:
 			events, closed := s.take()
 			if s.write(w, controller, events) != nil {
