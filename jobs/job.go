@@ -19,6 +19,10 @@ type Job struct {
 
 	Schedule *Schedule `json:"schedule,omitempty"`
 	After    []Name    `json:"after,omitempty"` // parents
+	// LatestWithin, where parents follow different schedules, has the job run
+	// after each success of one of them, with the latest success of every
+	// other, if that is not older.
+	LatestWithin Duration `json:"latest_within,omitempty"`
 	// Trigger says which ends of the parents start the job; SoftError that its
 	// own failure does not keep its children from starting.
 	Trigger   TriggerRule `json:"trigger,omitempty"`

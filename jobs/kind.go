@@ -80,14 +80,16 @@ type Assignment struct {
 	// Former lists, for stages after the first, the attempts of the stage
 	// before that succeeded: Former[split number] = attempt. It is frozen
 	// when the stage starts.
-	Former    []int     `json:"former,omitempty"`
-	Arguments []string  `json:"arguments,omitempty"`
-	Resources Resources `json:"resources"`
-	Ports     []uint64  `json:"ports,omitempty"`
-	Host      string    `json:"host"`
-	StartBy   time.Time `json:"start_by"`
-	MaxRun    Duration  `json:"max_run,omitempty"`
-	KillGrace Duration  `json:"kill_grace,omitempty"`
+	Former    []int    `json:"former,omitempty"`
+	Arguments []string `json:"arguments,omitempty"`
+	// Inputs are the results of the parents' runs, by parent.
+	Inputs    map[Name]map[string]string `json:"inputs,omitempty"`
+	Resources Resources                  `json:"resources"`
+	Ports     []uint64                   `json:"ports,omitempty"`
+	Host      string                     `json:"host"`
+	StartBy   time.Time                  `json:"start_by"`
+	MaxRun    Duration                   `json:"max_run,omitempty"`
+	KillGrace Duration                   `json:"kill_grace,omitempty"`
 	// Schedulers are the base URLs of the schedulers, any of which hands out
 	// the connections to the bearer of Token.
 	Schedulers []string `json:"schedulers,omitempty"`

@@ -65,6 +65,8 @@ type Run struct {
 	Arguments    []string  `json:"arguments,omitempty"`
 	Parents      []RunID   `json:"parents,omitempty"` // the runs it consumed
 	FireChildren bool      `json:"fire_children,omitempty"`
+	// Inputs are the results of the parents' runs, by parent.
+	Inputs map[Name]map[string]string `json:"inputs,omitempty"`
 
 	State   RunState  `json:"state"`
 	Reason  string    `json:"reason,omitempty"` // why it is in this state, for people
@@ -132,7 +134,8 @@ type Plan struct {
 const (
 	MaxSplits    = 1000
 	MaxPlanBytes = 3 << 20
-	// MaxResultBytes bounds a run's result key-values.
+	// MaxResultBytes bounds a run's result key-values, and those that it gets
+	// from its parents.
 	MaxResultBytes = 16 << 10
 )
 

@@ -42,6 +42,14 @@ func (j Job) validateWhen(e *FieldErrors, t Traits) {
 			e.Addf(fmt.Sprintf("after[%d]", i), "parent %q is named twice", p)
 		}
 	}
+	switch {
+	case j.LatestWithin < 0:
+		e.Addf("latest_within", "%s is negative", j.LatestWithin)
+	case j.LatestWithin > 0 && len(j.After) == 0:
+		e.Addf("latest_within", "is about parents, and the job comes after none")
+	case j.LatestWithin > 0 && j.Trigger != "" && j.Trigger != AllSuccess:
+		e.Addf("trigger", "%s does not go with latest_within, which asks for successes", j.Trigger)
+	}
 	if j.Schedule == nil {
 		return
 	}

@@ -49,6 +49,9 @@ func (c *Core) setEdges(j *job) {
 		} else {
 			edges[p] = &edge{Since: c.now}
 		}
+		if j.rec.Job.LatestWithin > 0 && edges[p].Latest == nil {
+			edges[p].Latest = c.latestSuccess(p)
+		}
 	}
 	j.state.Edges = edges
 	c.touch(stateChange{j})
@@ -59,11 +62,14 @@ func (c *Core) evaluate(child *job) {
 	if !child.declared() || child.held != "" || len(child.rec.Job.After) == 0 {
 		return
 	}
-	if c.graph.SameInstants(child.name) {
+	switch {
+	case c.graph.SameInstants(child.name):
 		c.evaluateInstants(child)
-		return
+	case child.rec.Job.LatestWithin > 0:
+		c.evaluateLatest(child)
+	default:
+		c.evaluateSince(child)
 	}
-	c.evaluateSince(child)
 }
 
 // evaluateInstants: one run of the child for one instant of all its parents.
@@ -121,7 +127,7 @@ func (c *Core) formerly(parent *job, e *edge, at parentRun) parentRun {
 
 // noted is a final run as its children's edges know it.
 func noted(x *run) parentRun {
-	return parentRun{Run: x.rec.ID, Key: x.rec.Key, Nominal: x.rec.Nominal, Interval: x.rec.Interval, State: x.rec.State}
+	return parentRun{Run: x.rec.ID, Key: x.rec.Key, Nominal: x.rec.Nominal, Interval: x.rec.Interval, State: x.rec.State, Ended: x.rec.Ended}
 }
 
 // passed says whether a scheduled parent will never run for an instant.
@@ -212,6 +218,9 @@ func (c *Core) fire(child *job, key jobs.Key, nominal time.Time, covers jobs.Int
 		}
 	}
 	end, reason := c.verdict(&child.rec.Job, consumed)
+	if end == "" {
+		end, reason = c.takeInputs(&r, child, consumed)
+	}
 	r.Generation = c.newGeneration(child, key, c.sinceOf(key, nominal, consumed))
 	if end == "" && child.rec.Job.Paused {
 		end, reason = jobs.RunSkipped, "the job is paused"
@@ -226,6 +235,9 @@ func (c *Core) fire(child *job, key jobs.Key, nominal time.Time, covers jobs.Int
 // verdict is what the parents' ends make of a child's run: nothing where it
 // is to be run, else its final state and why.
 func (c *Core) verdict(child *jobs.Job, consumed []parentRun) (end jobs.RunState, reason string) {
+	if child.LatestWithin > 0 && !c.graph.SameInstants(child.Name) {
+		return c.freshness(child, consumed)
+	}
 	if child.Trigger == jobs.AllDone {
 		return "", ""
 	}
@@ -233,7 +245,7 @@ func (c *Core) verdict(child *jobs.Job, consumed []parentRun) (end jobs.RunState
 	for i, p := range consumed {
 		parent := child.After[i]
 		switch {
-		case p.State == jobs.RunSucceeded || (p.State == jobs.RunFailed && c.jobs[parent].rec.Job.SoftError):
+		case c.succeeded(parent, p.State):
 			successes++
 		case end == jobs.RunUpstreamFailed:
 		case p.State == jobs.RunSkipped:

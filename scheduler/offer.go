@@ -191,7 +191,7 @@ func (c *Core) assignment(t *task, s *split) jobs.Assignment {
 		Stage: s.def.Stage, Split: s.def, Splits: len(x.splits),
 		Attempt: t.rec.Attempt, Attempts: job.Retry.Attempts, Start: t.rec.Starts,
 		Nominal: x.rec.Nominal, Interval: x.rec.Interval, Trigger: x.rec.Trigger, Version: x.rec.Version,
-		Spec: job.Spec, Former: x.former, Arguments: x.rec.Arguments, Resources: job.Resources,
+		Spec: job.Spec, Former: x.former, Arguments: x.rec.Arguments, Inputs: x.rec.Inputs, Resources: job.Resources,
 		Ports: t.rec.Ports, Host: t.rec.Host, StartBy: t.rec.StartBy, KillGrace: job.KillGrace,
 		Schedulers: c.schedulers, Token: c.taskToken(t.rec.ID),
 	}

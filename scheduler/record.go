@@ -106,15 +106,18 @@ type backlog struct {
 type edge struct {
 	Since   time.Time   `json:"since"`
 	Pending []parentRun `json:"pending,omitempty"`
+	// Latest is the parent's latest success, where latest_within asks for it.
+	Latest *parentRun `json:"latest,omitempty"`
 }
 
-// parentRun is a parent's run that ended and was not consumed yet.
+// parentRun is a parent's run that ended, as its children know it.
 type parentRun struct {
 	Run      jobs.RunID    `json:"run"`
 	Key      jobs.Key      `json:"key"`
 	Nominal  time.Time     `json:"nominal"`
 	Interval jobs.Interval `json:"interval,omitzero"`
 	State    jobs.RunState `json:"state"`
+	Ended    time.Time     `json:"ended,omitzero"`
 }
 
 // keptRanges bounds the skipped ranges a job's state holds.

@@ -21,7 +21,7 @@ func (c *Core) rerun(id jobs.RunID, failedOnly bool) (jobs.Run, error) {
 	}
 	again := jobs.Run{
 		Key: x.rec.Key, Trigger: jobs.ByHand, Nominal: x.rec.Nominal, Interval: x.rec.Interval,
-		Arguments: x.rec.Arguments, Parents: x.rec.Parents, FireChildren: x.rec.FireChildren,
+		Arguments: x.rec.Arguments, Parents: x.rec.Parents, Inputs: x.rec.Inputs, FireChildren: x.rec.FireChildren,
 	}
 	var since time.Time
 	if x.rec.Generation == 0 {

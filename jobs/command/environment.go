@@ -37,6 +37,15 @@ func environment(inherited []string, s Spec, a jobs.Assignment, sandbox string) 
 	return out
 }
 
+// variables are those that ours may set.
+func variables() []string {
+	return []string{
+		"TIDEMILL_JOB", "TIDEMILL_RUN", "TIDEMILL_TASK", "TIDEMILL_NOMINAL", "TIDEMILL_INTERVAL_START", "TIDEMILL_INTERVAL_END",
+		"TIDEMILL_ATTEMPT", "TIDEMILL_ATTEMPTS", "TIDEMILL_VERSION", "TIDEMILL_TRIGGER", "TIDEMILL_HOST", "TIDEMILL_SANDBOX",
+		"TIDEMILL_RESULTS", "TIDEMILL_INPUTS",
+	}
+}
+
 // ours says what the run is for.
 func ours(vars map[string]string, a jobs.Assignment, sandbox string) {
 	set := func(name, value string) { vars["TIDEMILL_"+name] = value }
@@ -63,6 +72,7 @@ func ours(vars map[string]string, a jobs.Assignment, sandbox string) {
 	set("HOST", a.Host)
 	set("SANDBOX", sandbox)
 	set("RESULTS", resultsPath(sandbox))
+	set("INPUTS", inputsPath(sandbox))
 	vars["MESOS_SANDBOX"] = sandbox
 	ports := make([]string, len(a.Ports))
 	for i, p := range a.Ports {

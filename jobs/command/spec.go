@@ -4,7 +4,9 @@ package command
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -17,7 +19,8 @@ type Spec struct {
 	// parameters: where the text uses them ("$1", "$@") they stand there, else
 	// they follow its last word.
 	Command string `json:"command,omitempty"`
-	// Argv is a program and its arguments; a run's arguments follow.
+	// Argv is a program and its arguments; a run's arguments follow. What
+	// Tidemill sets in the environment can be named in it: ${TIDEMILL_NOMINAL}.
 	Argv []string          `json:"argv,omitempty"`
 	Env  map[string]string `json:"env,omitempty"`
 	// Dir is where it runs: absolute, or below the attempt's directory (default).
@@ -52,6 +55,13 @@ func decode(raw json.RawMessage) (Spec, error) {
 	case len(s.Argv) > 0 && s.Argv[0] == "":
 		e.Addf("argv[0]", "is the program and may not be empty")
 	}
+	for i, word := range s.Argv {
+		for _, found := range variable.FindAllStringSubmatch(word, -1) {
+			if !slices.Contains(variables(), found[1]) {
+				e.Addf(fmt.Sprintf("argv[%d]", i), "%s is not set by Tidemill; these are: %s", found[1], strings.Join(variables(), ", "))
+			}
+		}
+	}
 	noNUL(&e, "command", s.Command)
 	noNUL(&e, "argv", s.Argv...)
 	noNUL(&e, "dir", s.Dir)
@@ -84,6 +94,24 @@ func sortedKeys(m map[string]string) []string {
 	}
 	sort.Strings(keys)
 	return keys
+}
+
+// variable finds what is to be filled in of the environment.
+var variable = regexp.MustCompile(`\$\{(TIDEMILL_[A-Z_]+)\}`)
+
+// filled is the spec with its argument vector's variables filled in. A
+// command's text is left alone: its shell does that.
+func (s Spec) filled(env []string) Spec {
+	values := map[string]string{}
+	for _, entry := range env {
+		name, value, _ := strings.Cut(entry, "=")
+		values[name] = value
+	}
+	s.Argv = slices.Clone(s.Argv)
+	for i, word := range s.Argv {
+		s.Argv[i] = variable.ReplaceAllStringFunc(word, func(v string) string { return values[v[2:len(v)-1]] })
+	}
+	return s
 }
 
 // positional finds a text that says itself where its arguments go.

@@ -3,6 +3,7 @@ package command
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,8 @@ func TestCheck(t *testing.T) {
 		{`{"argv":["a","b\u0000"]}`, "argv: holds a NUL byte"},
 		{`{"command":"true","env":{"1A":"x"}}`, `env: "1A" is no name`},
 		{`{"command":"true","env":{"A=B":"x"}}`, `env: "A=B" is no name`},
+		{`{"argv":["count","--from=${TIDEMILL_INTERVAL_START}"]}`, ""},
+		{`{"argv":["count","${TIDEMILL_INTERVAL_BEGIN}"]}`, "argv[1]: TIDEMILL_INTERVAL_BEGIN is not set by Tidemill"},
 		{`{"command":"true","env":{"A":"x\u0000"}}`, "env.A: holds a NUL byte"},
 	}
 	for _, tt := range tests {
@@ -59,7 +62,7 @@ func TestEnvironment(t *testing.T) {
 		"CHRONOS_RESOURCE_CPU=0.1", "CHRONOS_RESOURCE_DISK=256.0", "CHRONOS_RESOURCE_MEM=128.0",
 		"HOME=/home/me", "HOST=agent-a", "LC_ALL=C", "MESOS_SANDBOX=/box", "MESOS_TASK_ID=j.1.k.0.1.0.1", "MINE=1", "PATH=/bin",
 		"PORT0=31000", "PORT1=31007", "PORTS=31000,31007",
-		"TIDEMILL_ATTEMPT=2", "TIDEMILL_ATTEMPTS=3", "TIDEMILL_HOST=agent-a",
+		"TIDEMILL_ATTEMPT=2", "TIDEMILL_ATTEMPTS=3", "TIDEMILL_HOST=agent-a", "TIDEMILL_INPUTS=/box/inputs",
 		"TIDEMILL_INTERVAL_END=2026-03-29T00:30:00Z", "TIDEMILL_INTERVAL_START=2026-03-28T23:30:00Z",
 		"TIDEMILL_JOB=j", "TIDEMILL_NOMINAL=2026-03-29T00:30:00Z", "TIDEMILL_RESULTS=/box/results", "TIDEMILL_RUN=j.1.k.0",
 		"TIDEMILL_SANDBOX=/box", "TIDEMILL_TASK=j.1.k.0.1.0.1", "TIDEMILL_TRIGGER=schedule", "TIDEMILL_VERSION=77",
@@ -76,6 +79,23 @@ func TestEnvironment(t *testing.T) {
 	}
 	if bare[len(bare)-1] != "mesos_task_id=" || !strings.Contains(strings.Join(bare, "\n"), "PATH="+defaultPath) {
 		t.Errorf("without the agent's variables: %v", bare)
+	}
+}
+
+// Every variable that may be named in an argument vector is one that is set.
+func TestVariablesAreSet(t *testing.T) {
+	at := time.Date(2026, 3, 29, 0, 30, 0, 0, time.UTC)
+	env := environment(nil, Spec{}, jobs.Assignment{Nominal: at, Interval: jobs.Interval{Start: at, End: at}}, "/box")
+	var set []string
+	for _, entry := range env {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "TIDEMILL_") {
+			set = append(set, name)
+		}
+	}
+	named := variables()
+	slices.Sort(named)
+	if diff := cmp.Diff(set, named); diff != "" {
+		t.Errorf("variables (-set +named):\n%s", diff)
 	}
 }
 

@@ -42,9 +42,13 @@ func (k *Kind) Work(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (jo
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	argv := s.argv(a.Arguments)
+	if err := writeInputs(inputsPath(rt.Sandbox()), a.Inputs); err != nil {
+		return jobs.Result{}, err
+	}
+	env := environment(os.Environ(), s, a, rt.Sandbox())
+	argv := s.filled(env).argv(a.Arguments)
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = environment(os.Environ(), s, a, rt.Sandbox())
+	cmd.Env = env
 	cmd.Dir = s.Dir
 	if !filepath.IsAbs(cmd.Dir) {
 		cmd.Dir = filepath.Join(rt.Sandbox(), s.Dir)

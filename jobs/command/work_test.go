@@ -87,6 +87,9 @@ func TestCommandsRun(t *testing.T) {
 		{name: "arguments follow a shell text", spec: Spec{Command: "printf '<%s>' fixed \n"}, arguments: []string{"a b", `"q"`, "$(id)", "; exit 9", "*"},
 			stdout: `<fixed><a b><"q"><$(id)><; exit 9><*>`},
 		{name: "a shell text places its arguments", spec: Spec{Command: `printf '<%s>' "$2" "$1"; echo`}, arguments: []string{"a", "b c"}, stdout: "<b c><a>\n"},
+		{name: "argv with the interval", spec: Spec{Argv: []string{"printf", "<%s>", "${TIDEMILL_INTERVAL_START}/${TIDEMILL_INTERVAL_END}", "${HOME}"}},
+			arguments: []string{"${TIDEMILL_JOB}"}, stdout: "<2026-01-01T00:00:00Z/2026-01-02T00:00:00Z><${HOME}><${TIDEMILL_JOB}>"},
+		{name: "results of parents", spec: Spec{Command: `cat "$TIDEMILL_INPUTS/import.eu"; ls "$TIDEMILL_INPUTS"`}, stdout: "note=two lines\nrows=3\nimport.eu\n"},
 		{name: "own variables", spec: Spec{Command: `echo "$A $HOST"`, Env: map[string]string{"A": "1", "HOST": "mine"}}, stdout: "1 agent-a\n"},
 		{name: "directory", spec: Spec{Command: "pwd", Dir: "/"}, stdout: "/\n"},
 		{name: "no input", spec: Spec{Command: "cat; echo done"}, stdout: "done\n"},
@@ -98,7 +101,11 @@ func TestCommandsRun(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			d, result, err := run(t, t.Context(), tt.spec, func(a *jobs.Assignment) { a.Arguments, a.Host = tt.arguments, "agent-a" })
+			d, result, err := run(t, t.Context(), tt.spec, func(a *jobs.Assignment) {
+				a.Arguments, a.Host = tt.arguments, "agent-a"
+				a.Interval = jobs.Interval{Start: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), End: time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)}
+				a.Inputs = map[jobs.Name]map[string]string{"import.eu": {"rows": "3", "note": "two\nlines"}}
+			})
 			if got := d.stdout.String(); got != tt.stdout {
 				t.Errorf("stdout %q, want %q", got, tt.stdout)
 			}
