@@ -54,9 +54,9 @@ func (c *Core) killRuns(name jobs.Name, reason string) (int, error) {
 // markRun declares how a run ended. It changes the run only: what its
 // attempts did stays as it was. A success fires its children.
 func (c *Core) markRun(id jobs.RunID, success bool) (jobs.Run, error) {
-	x, ok := c.runs[id]
-	if !ok {
-		return jobs.Run{}, noRun("mark", id)
+	x, err := c.findRun("mark", id)
+	if err != nil {
+		return jobs.Run{}, err
 	}
 	state, reason := jobs.RunFailed, "marked failed by hand"
 	if success {
@@ -86,9 +86,9 @@ func noRun(op string, id jobs.RunID) error {
 }
 
 func (c *Core) killRun(id jobs.RunID, reason string) error {
-	x, ok := c.runs[id]
-	if !ok {
-		return noRun("kill", id)
+	x, err := c.findRun("kill", id)
+	if err != nil {
+		return err
 	}
 	if x.rec.State.Final() {
 		return &jobs.Error{Code: jobs.Conflict, Op: "kill", Subject: "run " + string(id), Message: "it is over: " + string(x.rec.State)}
@@ -112,7 +112,7 @@ func (c *Core) findRun(op string, id jobs.RunID) (*run, error) {
 	if !ok {
 		return nil, noRun(op, id)
 	}
-	return x, nil
+	return x, x.job.frozen(op)
 }
 
 // resolve settles by hand how a run's unknown attempts went.
@@ -195,7 +195,7 @@ func (c *Core) backfillJob(r jobs.BackfillRequest) (int, error) {
 // backfill creates the next runs of the job's backfills, as far as each
 // allows at once.
 func (c *Core) backfill(j *job) {
-	for len(j.state.Backfills) > 0 && j.sched != nil && j.declared() && j.held == "" {
+	for len(j.state.Backfills) > 0 && j.sched != nil && j.declared() && j.held == "" && !c.strayed() {
 		b := &j.state.Backfills[0]
 		busy := 0
 		for _, x := range j.live {

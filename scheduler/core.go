@@ -103,6 +103,7 @@ type Core struct {
 	lastOffer   time.Time
 	wantRevive  bool
 	ahead       time.Duration // our clock, of the store's
+	stray       time.Duration // ahead, where it is beyond belief: left out of now
 	lag         time.Duration // our clock, behind now
 	offers      []jobs.Offer  // of this step, not answered yet
 	ready       readyQueue    // wait for an offer, first come first
@@ -137,19 +138,27 @@ func New(cfg Config, kinds *jobs.Registry) *Core {
 
 // Step takes what happened, and says what is to be done.
 func (c *Core) Step(now time.Time, ev Event) Effects {
+	c.fx = Effects{}
+	strayed := c.strayed()
+	if e, ok := ev.(ClockSkewed); ok { // it says what now means
+		c.weighClock(e.By)
+	}
+	now = now.Add(-c.stray)
 	if now.After(c.now) {
 		c.now = now
 	}
 	c.lag = c.now.Sub(now)
-	c.fx = Effects{}
 	c.handle(ev)
+	if strayed && !c.strayed() {
+		c.resumeSchedules()
+	}
 	c.seal()
 	c.fireTimers()
 	c.match()
 	c.reviveOrSuppress()
 	c.seal()
 	if len(c.timers) > 0 {
-		c.fx.Wake = c.timers[0].at
+		c.fx.Wake = c.timers[0].at.Add(c.stray)
 	}
 	c.fx.Stream = c.stream
 	return c.fx
@@ -163,7 +172,6 @@ func (c *Core) handle(ev Event) {
 	case Peers:
 		c.schedulers = e.URLs
 	case ClockSkewed:
-		c.onClockSkewed(e.By)
 	case Subscribed:
 		c.onSubscribed(e)
 	case Disconnected:

@@ -21,6 +21,7 @@ type job struct {
 	live                 []*run // not final, oldest first
 	recent               []*run // final, oldest first
 	held                 string // why nothing of it may move
+	unreadable           bool   // a record of it is: nothing of it may be changed either
 	due                  time.Time
 	words                string // in which a search looks; empty: to be made again
 	busy                 int    // attempts that may be at work
@@ -82,22 +83,28 @@ const (
 	skewStop  = 30 * time.Second
 )
 
-// onClockSkewed weighs our clock.
-func (c *Core) onClockSkewed(by time.Duration) {
-	stopped := c.strayed()
-	c.ahead = by
+// weighClock takes our clock's distance. Where it is beyond belief the core goes by
+// the store's: its time is persisted and never goes back, so that the next
+// leaders would have to wait until theirs come to it.
+func (c *Core) weighClock(by time.Duration) {
+	c.ahead, c.stray = by, 0
 	delete(c.problems, "clock")
 	if by.Abs() > skewAlarm {
 		text := fmt.Sprintf("this machine's clock and the store's are %s apart", by.Abs().Round(time.Millisecond))
 		if c.strayed() {
 			text += ": no runs are created until they agree"
+			c.stray = by
 		}
 		c.problems["clock"] = text
 	}
-	if stopped && !c.strayed() {
-		for _, j := range c.orderedJobs() {
-			c.watchSchedule(j)
-		}
+}
+
+// resumeSchedules makes the runs that waited for the clocks to agree.
+func (c *Core) resumeSchedules() {
+	for _, j := range c.orderedJobs() {
+		c.catchUp(j)
+		c.backfill(j)
+		c.watchSchedule(j)
 	}
 }
 
@@ -113,7 +120,7 @@ func (c *Core) storeTime(t time.Time) time.Time { return t.Add(-c.aheadOfStore()
 func (c *Core) ourTime(t time.Time) time.Time { return t.Add(c.aheadOfStore()) }
 
 func (c *Core) aheadOfStore() time.Duration {
-	if by := c.ahead + c.lag; by.Abs() > c.cfg.Skew {
+	if by := c.ahead - c.stray + c.lag; by.Abs() > c.cfg.Skew {
 		return by
 	}
 	return 0
@@ -248,7 +255,7 @@ func (c *Core) leaveBacklog(j *job, reason string) {
 // catchUp creates the next run of the backlog when none of the job is under
 // way: missed instants yield to current ones.
 func (c *Core) catchUp(j *job) {
-	for len(j.state.Backlog) > 0 && len(j.live) == 0 && j.schedulable() {
+	for len(j.state.Backlog) > 0 && len(j.live) == 0 && j.schedulable() && !c.strayed() {
 		b := &j.state.Backlog[0]
 		next, ok := j.sched.Next(b.After)
 		if !ok || next.Nominal.After(b.Until) {

@@ -22,6 +22,7 @@ func (c *Core) onElected(e Elected) {
 		c.ensureService(j)
 		c.catchUp(j)
 		c.backfill(j)
+		c.evaluate(j)
 		c.watchSchedule(j)
 		c.seal()
 	}
@@ -137,7 +138,7 @@ func (c *Core) onSubscribed(e Subscribed) {
 	c.wantRevive = c.hungry()
 	c.idleAlarm.set(c, c.now.Add(idleBefore), c.suppressIdle)
 	for _, t := range c.orderedTasks() {
-		if t.rec.Kill != "" && t.live() {
+		if t.rec.Kill != "" && t.live() && t.run.job.held == "" {
 			c.sendKill(t)
 		}
 	}

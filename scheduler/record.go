@@ -183,7 +183,11 @@ func (c *Core) Load(records []Record) error {
 	c.loadRuns(byFamily[keyRun], byFamily[keyPlan], held)
 	c.loadTasks(byFamily[keyTask], held)
 	for name, why := range held {
-		c.hold(name, why)
+		if c.jobs[name] == nil {
+			c.jobs[name] = &job{name: name, rec: jobRecord{Job: jobs.Job{Name: name}}}
+		}
+		c.jobs[name].unreadable = true
+		c.hold(c.jobs[name], why)
 	}
 	c.resume()
 	return nil
@@ -228,8 +232,8 @@ func (c *Core) loadJobs(records []Record, held map[jobs.Name]string) {
 			held[name] = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
 			continue
 		}
-		if err := c.compile(j); err != nil {
-			held[name] = fmt.Sprintf("record %s: %v", r.Key, err)
+		if err := c.compile(j); err != nil { // applying it anew may mend it
+			c.hold(j, fmt.Sprintf("record %s: %v", r.Key, err))
 		}
 		if j.declared() {
 			c.graph.Put(j.rec.Job)
@@ -372,12 +376,18 @@ func (c *Core) loadTasks(records []Record, held map[jobs.Name]string) {
 }
 
 // hold keeps everything of a job from moving, and names the reason.
-func (c *Core) hold(name jobs.Name, why string) {
-	j, ok := c.jobs[name]
-	if !ok {
-		j = &job{name: name, rec: jobRecord{Job: jobs.Job{Name: name}}}
-		c.jobs[name] = j
-	}
+func (c *Core) hold(j *job, why string) {
 	j.held = why
-	c.problems["job "+string(name)] = why
+	c.problems["job "+string(j.name)] = why
+}
+
+// frozen refuses to change a job of which a record cannot be read.
+func (j *job) frozen(op string) error {
+	if !j.unreadable {
+		return nil
+	}
+	return &jobs.Error{
+		Code: jobs.Conflict, Op: op, Subject: "job " + string(j.name), Message: "it is held: " + j.held,
+		Hint: "a newer tidemill may read it; tidemill state check names what cannot be read",
+	}
 }

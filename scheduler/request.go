@@ -121,7 +121,14 @@ func (c *Core) applyJobs(list []jobs.Job) ([]jobs.Job, error) {
 		if slices.ContainsFunc(list[:i], func(o jobs.Job) bool { return o.Name == j.Name }) {
 			wrong.Addf(prefixOf(list, i)+".name", "%q is named twice", j.Name)
 		}
-		if old, ok := c.jobs[j.Name]; ok && !old.declared() && len(old.live) > 0 {
+		old, ok := c.jobs[j.Name]
+		if !ok {
+			continue
+		}
+		if err := old.frozen("apply"); err != nil {
+			return nil, err
+		}
+		if !old.declared() && len(old.live) > 0 {
 			return nil, &jobs.Error{
 				Code: jobs.Conflict, Op: "apply", Subject: "job " + string(j.Name),
 				Message: "the former job of that name is deleted, and its last tasks are still ending", Hint: "try again in a moment",
@@ -211,7 +218,7 @@ func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) {
 			}
 		}
 	}
-	wasPaused := j.rec.Job.Paused
+	wasPaused, wasHeld := j.rec.Job.Paused, j.held != ""
 	n.Version, n.Incarnation, n.Updated = j.rec.Job.Version+1, j.state.Incarnation, c.now
 	j.rec.Job, j.traits, j.held, j.words = n, traits, "", ""
 	delete(c.problems, "job "+string(n.Name))
@@ -222,6 +229,11 @@ func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) {
 	c.setEdges(j)
 	c.touch(jobChange{j})
 	c.notify(jobs.Notice{Type: "job", Job: j.name, State: "applied"})
+	if wasHeld {
+		for _, x := range slices.Clone(j.live) {
+			c.resumeRun(x)
+		}
+	}
 	if wasPaused && !n.Paused {
 		c.skipPaused(j)
 	}
@@ -268,7 +280,7 @@ func (c *Core) find(op string, name jobs.Name) (*job, error) {
 			Code: jobs.NotFound, Op: op, Subject: "job " + string(name), Message: "there is no such job", Hint: "tidemill job list shows them",
 		}
 	}
-	return j, nil
+	return j, j.frozen(op)
 }
 
 // deleteJob removes a job, once its children are dealt with as mode says.
@@ -282,7 +294,9 @@ func (c *Core) deleteJob(name jobs.Name, mode jobs.DeleteMode) error {
 		case jobs.DeleteCascade:
 			err = c.deleteJob(child, mode)
 		case jobs.DeleteReparent:
-			c.reparent(c.jobs[child], &j.rec.Job)
+			if err = c.jobs[child].frozen("delete"); err == nil {
+				c.reparent(c.jobs[child], &j.rec.Job)
+			}
 		default:
 			err = &jobs.Error{
 				Code: jobs.Conflict, Op: "delete", Subject: "job " + string(name),

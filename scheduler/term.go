@@ -84,6 +84,9 @@ func (t *term) run(ctx context.Context, patience time.Duration) error {
 	defer close(t.done)
 	secret := make([]byte, 32)
 	rand.Read(secret) // never fails
+	if store, ok := t.leader.(clocked); ok {
+		t.step(ctx, ClockSkewed{By: store.ClockSkew()})
+	}
 	t.step(ctx, Elected{Term: t.leader.Term(), Secret: secret})
 	t.step(ctx, Peers{URLs: t.opt.Elector.Schedulers()})
 	t.workers.Go(func() { t.commit(ctx) })

@@ -14,7 +14,7 @@ import (
 // hence after what it changed is durable.
 func (c *Core) onUpdate(u jobs.Update) {
 	t, ok := c.tasks[u.Task]
-	if !ok && c.heldTask(u.Task) {
+	if ok && t.run.job.held != "" || !ok && c.heldTask(u.Task) {
 		return // not acknowledged either: its word is for who can read its record
 	}
 	if len(u.UUID) > 0 {

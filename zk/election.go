@@ -59,18 +59,18 @@ func (c *Client) win(ctx context.Context, s *session, id string) (*Leadership, e
 	if err := c.awaitTurn(ctx, s, name); err != nil {
 		return nil, err
 	}
-	state, version, err := c.raise(ctx, s, name)
+	term, err := c.raise(ctx, s, name)
 	if err != nil {
 		return nil, err
 	}
 	if err := c.sync(ctx, c.term()); err != nil {
 		return nil, err
 	}
-	l := newLeadership(c, s, id, state, version)
+	l := newLeadership(c, s, id, term)
 	if !c.start(func() { l.guard(c.candidate(name)) }) {
 		return nil, gozk.ErrClosing
 	}
-	c.log.Info().Int64("term", state.Term).Str("url", c.url).Msg("leading")
+	c.log.Info().Int64("term", term.Term).Str("url", c.url).Msg("leading")
 	return l, nil
 }
 

@@ -231,7 +231,7 @@ func TestTermIsRaisedOnlyByOneThatStands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := a.raise(bounded(t), s, "n-gone-0000000000"); !errors.Is(err, errDisplaced) {
+	if _, err := a.raise(bounded(t), s, "n-gone-0000000000"); !errors.Is(err, errDisplaced) {
 		t.Errorf("got %v, want errDisplaced", err)
 	}
 	commit(t, l, batch(1)) // not deposed

@@ -37,12 +37,13 @@ type Leadership struct {
 	unsettled *scheduler.Batch    // whose outcome is not known; its values are not kept
 }
 
-func newLeadership(c *Client, s *session, id string, state termState, version int32) *Leadership {
+func newLeadership(c *Client, s *session, id string, term raised) *Leadership {
 	l := &Leadership{
-		client: c, session: s, id: id, number: state.Term, version: version,
+		client: c, session: s, id: id, number: term.Term, version: term.version,
 		lost: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
 	l.turn <- struct{}{}
+	l.skew.Store(int64(term.skew))
 	return l
 }
 
@@ -55,7 +56,8 @@ func (l *Leadership) Term() int64 { return l.number }
 // is back.
 func (l *Leadership) Lost() <-chan struct{} { return l.lost }
 
-// ClockSkew is by how much this machine's clock was ahead of ZooKeeper's at the last commit.
+// ClockSkew is by how much this machine's clock was ahead of ZooKeeper's at the last commit, or
+// when the term was raised.
 func (l *Leadership) ClockSkew() time.Duration { return time.Duration(l.skew.Load()) }
 
 func (l *Leadership) over() bool {

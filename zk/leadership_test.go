@@ -88,11 +88,11 @@ func usurp(t testing.TB, c *Client) *Leadership {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, version, err := c.raise(ctx, s, name)
+	term, err := c.raise(ctx, s, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newLeadership(c, s, id, state, version)
+	return newLeadership(c, s, id, term)
 }
 
 func TestTermRaisedBehindTheLeadersBackFencesIt(t *testing.T) {

@@ -54,36 +54,45 @@ func (c *Client) readTerm(ctx context.Context) (termState, int32, error) {
 	return s, found.version, nil
 }
 
-// raise begins a new term, and gives the version of its znode. It does so only while the
-// candidate's znode stands: one that stalled and lost its session must not depose the next.
-func (c *Client) raise(ctx context.Context, s *session, candidate string) (termState, int32, error) {
+// raised is a term that was begun: the version of its znode, and by how much
+// our clock was ahead of the one that stamped it.
+type raised struct {
+	termState
+	version int32
+	skew    time.Duration
+}
+
+// raise begins a new term. It does so only while the candidate's znode stands:
+// one that stalled and lost its session must not depose the next.
+func (c *Client) raise(ctx context.Context, s *session, candidate string) (raised, error) {
 	for !s.over() {
 		state, version, err := c.readTerm(ctx)
 		if err != nil {
-			return state, 0, err
+			return raised{}, err
 		}
-		state = termState{Term: state.Term + 1, Owner: c.url}
-		ops, err := c.raising(state, version, candidate)
+		r := raised{termState: termState{Term: state.Term + 1, Owner: c.url}}
+		ops, err := c.raising(r.termState, version, candidate)
 		if err != nil {
-			return state, 0, err
+			return raised{}, err
 		}
+		asked := time.Now()
 		results, err := c.multi(ctx, ops)
 		switch {
 		case err == nil:
-			if stat := results[len(results)-1].Stat; stat != nil {
-				return state, stat.Version, nil
+			if stat := results[len(results)-1].Stat; stat != nil { // or it is made anew
+				r.version, r.skew = stat.Version, skew(asked, time.Now(), stat.Mtime)
 			}
-			return state, 0, nil // made anew
+			return r, nil
 		case ctx.Err() != nil:
-			return state, 0, ctx.Err()
+			return raised{}, ctx.Err()
 		case errors.Is(err, gozk.ErrNoNode):
-			return state, 0, errDisplaced
+			return raised{}, errDisplaced
 		case !unanswered(err) && !errors.Is(err, gozk.ErrBadVersion):
-			return state, 0, fmt.Errorf("raise the term to %d: %w", state.Term, err)
+			return raised{}, fmt.Errorf("raise the term to %d: %w", r.Term, err)
 		}
 		// Raised by another, or nobody knows: a term that nobody uses does no harm.
 	}
-	return termState{}, 0, errDisplaced
+	return raised{}, errDisplaced
 }
 
 func (c *Client) raising(state termState, version int32, candidate string) ([]any, error) {

@@ -3,6 +3,8 @@ package sim
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +44,16 @@ const (
 	EdgeNotPersisted     Bug = "a child's consumption is not persisted"
 	SkipsUnrecorded      Bug = "missed instants skipped without a record"
 	MarkNotPersisted     Bug = "marks that are not persisted"
+	SealFirst            Bug = "a plan sealed before its chunks are stored"
+	PlannedAgain         Bug = "a sealed plan that is forgotten"
+	UnreadableLeftOut    Bug = "records left out that cannot be read"
+	PinsForgotten        Bug = "a run that sees its job's edits"
+	TombstoneForgotten   Bug = "a deleted job forgotten while its tasks live"
+	ParentsMisread       Bug = "a parent's failure taken for a success"
+	ChildrenUnasked      Bug = "children started that nobody asked for"
+	IntervalForgotten    Bug = "a data interval that begins elsewhere"
+	ClockForgotten       Bug = "a core time that is not persisted"
+	SkewIgnored          Bug = "a clock beyond belief that is believed"
 )
 
 // Bugs lists them all.
@@ -50,7 +62,8 @@ func Bugs() []Bug {
 		EffectsFirst, AcknowledgedFirst, UncertainIsWritten, UncountedBatches, TornBatches, LoadedTooEarly, UnfencedSubscription,
 		ForgottenFence, LostFramework, StreamsMixed, CallsOutOfOrder, KillTakenForDone, OffersForgotten, LossIsFailure, NewAgentIsProof,
 		StateRewritten, YoungMasterBelieved, RefusalIsStart, LateStart, NoWaitForStartBy, OutcomeNotSought, IncarnationForgotten,
-		EdgeNotPersisted, SkipsUnrecorded, MarkNotPersisted,
+		EdgeNotPersisted, SkipsUnrecorded, MarkNotPersisted, SealFirst, PlannedAgain, UnreadableLeftOut, PinsForgotten,
+		TombstoneForgotten, ParentsMisread, ChildrenUnasked, IntervalForgotten, ClockForgotten, SkewIgnored,
 	}
 }
 
@@ -69,8 +82,50 @@ func (b Bug) corrupt(records map[string][]byte, changes []scheduler.Change) []sc
 		return edit(changes, "state/", func(r map[string]any) { delete(r, "skipped") })
 	case MarkNotPersisted:
 		return edit(changes, "state/", func(r map[string]any) { delete(r, "mark") })
+	case SealFirst:
+		return slices.DeleteFunc(slices.Clone(changes), func(ch scheduler.Change) bool { return strings.HasPrefix(ch.Key, "plans/") && ch.Value != nil })
+	case ClockForgotten:
+		return edit(edit(changes, "state/", func(r map[string]any) { delete(r, "clock") }), "meta/", func(r map[string]any) { delete(r, "clock") })
+	case TombstoneForgotten:
+		return slices.DeleteFunc(slices.Clone(changes), func(ch scheduler.Change) bool { return bytes.Contains(ch.Value, []byte(`"deleted":true`)) })
+	case ParentsMisread:
+		return edit(changes, "state/", succeedPending)
+	case PlannedAgain, PinsForgotten, ChildrenUnasked, IntervalForgotten:
+		return edit(changes, "runs/", func(r map[string]any) { b.misrecord(records, r) })
 	}
 	return changes
+}
+
+// succeedPending has all that waits at a child's edges be successes.
+func succeedPending(state map[string]any) {
+	edges, _ := state["edges"].(map[string]any)
+	for _, e := range edges {
+		pending, _ := e.(map[string]any)["pending"].([]any)
+		for _, run := range pending {
+			run.(map[string]any)["state"] = jobs.RunSucceeded
+		}
+	}
+}
+
+// misrecord changes what is written of a run.
+func (b Bug) misrecord(records map[string][]byte, run map[string]any) {
+	pinned, _ := run["pinned"].(map[string]any)
+	switch {
+	case b == PlannedAgain && run["plan_chunks"] != nil && run["state"] == "running":
+		delete(run, "plan_chunks")
+		run["state"], run["stage"] = jobs.RunPlanning, 0
+	case b == PinsForgotten && pinned != nil:
+		var j map[string]any
+		if json.Unmarshal(records[fmt.Sprint("jobs/", run["job"])], &j) == nil {
+			run["pinned"] = j["job"]
+		}
+	case b == ChildrenUnasked:
+		run["fire_children"] = true
+	case b == IntervalForgotten:
+		if interval, ok := run["interval"].(map[string]any); ok {
+			interval["start"] = epoch
+		}
+	}
 }
 
 // tear leaves new runs out of a batch that moves their mark.

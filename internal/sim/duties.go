@@ -22,7 +22,10 @@ func (m *model) created(x *runAccount) {
 	}
 	switch r.Trigger {
 	case jobs.BySchedule, jobs.ByCatchUp, jobs.ByBackfill:
-		if r.Nominal.After(epoch.Add(m.w.now + earliest)) {
+		if off := m.by.p.offset.Abs(); off > clockLimit {
+			m.violate("run %s is created by a leader whose clock is off by %s", r.ID, off)
+		}
+		if r.Nominal.After(epoch.Add(m.w.now + clockLimit)) {
 			m.violate("run %s is created at %s, long before its time", r.ID, m.w.now)
 		}
 		m.checkInterval(x)
@@ -35,9 +38,16 @@ func (m *model) created(x *runAccount) {
 	}
 }
 
-// earliest is how long before its instant a leader may create a run whose
-// clock is ahead.
-const earliest = 31 * time.Second
+// clockLimit is how far a leader's clock may be off that creates runs.
+const clockLimit = 30 * time.Second
+
+// checkHeld: nothing of a job is written by who cannot read all of it, but
+// what its parents tell it.
+func (m *model) checkHeld(key string) {
+	if m.by.blind != "" && jobOf(key) == m.by.blind && (!strings.HasPrefix(key, "state/") || key == m.w.unreadable) {
+		m.violate("%s is written by a leader that cannot read all of its job", key)
+	}
+}
 
 // checkInterval: a run covers the time since the instant before.
 func (m *model) checkInterval(x *runAccount) {
@@ -134,7 +144,7 @@ func (m *model) checkPlan(x *runAccount, batch map[string]bool) {
 
 // checkEdges: what all parents of a job have done is consumed at once.
 func (m *model) checkEdges(name jobs.Name, j *jobAccount) {
-	if len(j.rec.Job.After) == 0 {
+	if len(j.rec.Job.After) == 0 || name == m.by.blind {
 		return
 	}
 	waiting := map[jobs.Key]int{}

@@ -2,6 +2,8 @@ package sim
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -40,13 +42,16 @@ const (
 	ExecutorMute    FaultKind = "executors killed before they tell an outcome"
 	StuckLaunch     FaultKind = "launches stuck"
 	Rescind         FaultKind = "offers rescinded"
+	OtherSubscriber FaultKind = "another subscriber with our framework's id"
+	Unreadable      FaultKind = "a record that the next leader cannot read"
+	ClocksOff       FaultKind = "the next leader's clock is off"
 )
 
 // kinds of faults, some several times: they are drawn from this list.
 var faultKinds = []FaultKind{
 	LeaderCrash, LeaderStall, LeaderStall, SchedulerCrash, StoreCut, StoreFlaky, StoreFlaky, StoreSlow, MesosCut, MesosSilent,
 	MasterFailover, ForgetfulMaster, AgentCrash, AgentCrash, AgentCut, AgentCut, AgentLost, AgentGone, ExecutorKilled, ExecutorMute,
-	StuckLaunch, StuckLaunch, Rescind,
+	StuckLaunch, StuckLaunch, Rescind, OtherSubscriber, Unreadable, ClocksOff, ClocksOff,
 }
 
 // drawFaults makes up a schedule with at least two failovers of the leader.
@@ -101,7 +106,13 @@ func (w *world) strike(f Fault) {
 	case StoreFlaky:
 		w.flakyUntil = max(w.flakyUntil, w.now+f.For)
 	case StoreSlow:
-		w.slowUntil = max(w.slowUntil, w.now+f.For)
+		w.slowUntil, w.slowBy = max(w.slowUntil, w.now+f.For), []time.Duration{700 * time.Millisecond, 3 * time.Second}[f.Target%2]
+	case Unreadable:
+		w.spoil(f)
+	case ClocksOff:
+		w.clocksOff(f)
+	case OtherSubscriber:
+		w.intrude(w.now + f.For/2)
 	case MesosCut:
 		w.leading().cutMesos(f.For)
 	case MesosSilent:
@@ -144,4 +155,68 @@ func (w *world) kill(p *process, d time.Duration) {
 	}
 	p.crash()
 	w.after(d, p.start)
+}
+
+// intrude has another subscriber take the framework's stream, again and again.
+func (w *world) intrude(until time.Duration) {
+	if w.now < until {
+		w.master.evict()
+		w.after(w.between(200*time.Millisecond, 4*time.Second), func() { w.intrude(until) })
+	}
+}
+
+// clockOffs are by how much leaders' clocks are off: within what the times of
+// these histories bear, or beyond belief.
+var clockOffs = []time.Duration{
+	3 * time.Second, -3 * time.Second, 5 * time.Second, -5 * time.Second, 40 * time.Second, -40 * time.Second, 10 * time.Minute, -10 * time.Minute,
+}
+
+// clocksOff sets the clocks of those wrong that will lead, and lets them. A
+// leader's own clock is steady: it goes by the time since it began to lead.
+func (w *world) clocksOff(f Fault) {
+	by := clockOffs[f.Target%len(clockOffs)]
+	first := w.leading()
+	for _, p := range w.processes {
+		if p != first {
+			p.offset += by
+		}
+	}
+	w.kill(first, time.Second)
+	w.after(max(f.For, 6*time.Second), func() {
+		for _, p := range w.processes {
+			if p == first {
+				continue
+			}
+			if p.leader != nil {
+				w.kill(p, time.Second)
+			}
+			p.offset -= by
+		}
+	})
+}
+
+// spoil makes a record unreadable to those who load it, for a while. Its bytes
+// are as they were: it is a newer program's, say.
+func (w *world) spoil(f Fault) {
+	var keys []string
+	for key := range w.store.records {
+		if family, _, _ := strings.Cut(key, "/"); slices.Contains([]string{"jobs", "state", "runs", "tasks"}, family) {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 || w.unreadable != "" {
+		return
+	}
+	slices.Sort(keys)
+	w.unreadable = pick(w, keys...)
+	w.logf("record %s cannot be read by the next leaders", w.unreadable)
+	w.kill(w.leading(), time.Second)
+	w.after(max(f.For, 6*time.Second), func() {
+		w.unreadable = ""
+		for _, p := range w.processes {
+			if p.leader != nil && p.leader.blind != "" {
+				w.kill(p, time.Second)
+			}
+		}
+	})
 }

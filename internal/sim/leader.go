@@ -41,6 +41,7 @@ type leader struct {
 	nextID  int64
 	answers map[int64]func(scheduler.Answer)
 
+	blind     jobs.Name          // a record of this job could not be read
 	rewritten []scheduler.Change // by a planted bug
 }
 
@@ -51,6 +52,9 @@ func newLeader(p *process, term int64) *leader {
 }
 
 func (l *leader) begin() {
+	if l.w.bug != SkewIgnored {
+		l.step(scheduler.ClockSkewed{By: l.p.offset})
+	}
 	l.step(scheduler.Elected{Term: l.term, Secret: []byte("secret")})
 	l.subscribe()
 }

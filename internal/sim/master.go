@@ -141,6 +141,20 @@ func (m *master) subscribe(l *leader, framework string, round time.Duration) (*s
 	return m.stream, nil
 }
 
+// evict has a stranger subscribe with our id: the stream that was is over.
+// What the stranger is told it does not heed.
+func (m *master) evict() {
+	if !m.up || m.stream == nil {
+		return
+	}
+	m.w.logf("master: a stranger subscribed with the framework's id")
+	m.stream.send(scheduler.Refused{Message: "Framework failed over"})
+	m.stream.end(errEnded)
+	for _, o := range m.sortedOffers() {
+		m.withdraw(o)
+	}
+}
+
 func (m *master) sortedOffers() []*offer {
 	return slices.SortedFunc(maps.Values(m.offers), func(a, b *offer) int { return int(a.made - b.made) })
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"tidemill/scheduler"
@@ -197,6 +198,9 @@ func (p *process) raise(e *session, loaded []scheduler.Record) {
 
 func (p *process) lead(term int64, records []scheduler.Record) {
 	l := newLeader(p, term)
+	if slices.ContainsFunc(records, func(r scheduler.Record) bool { return string(r.Value) == "?" }) {
+		l.blind = jobOf(p.w.unreadable)
+	}
 	if err := l.engine.Load(records); err != nil {
 		p.w.model.violate("scheduler %d cannot load: %v", p.id, err)
 		return

@@ -3,8 +3,10 @@ package sim
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
+	"tidemill/jobs"
 	"tidemill/scheduler"
 )
 
@@ -76,7 +78,7 @@ func (s *store) callNext() {
 func (s *store) delay() time.Duration {
 	d := s.w.hop()
 	if s.w.now < s.w.slowUntil {
-		d += s.w.between(0, 700*time.Millisecond)
+		d += s.w.between(0, s.w.slowBy)
 	}
 	return d
 }
@@ -96,13 +98,30 @@ func (s *store) raise(e *session) (int64, error) {
 func (s *store) load() []scheduler.Record {
 	out := make([]scheduler.Record, 0, len(s.records))
 	for _, key := range slices.Sorted(maps.Keys(s.records)) {
-		out = append(out, scheduler.Record{Key: key, Value: s.records[key]})
+		r := scheduler.Record{Key: key, Value: s.records[key]}
+		if key == s.w.unreadable {
+			if s.w.bug == UnreadableLeftOut {
+				continue
+			}
+			r.Value = []byte("?")
+		}
+		out = append(out, r)
 	}
 	return out
 }
 
+// jobOf is the job that a record belongs to.
+func jobOf(key string) jobs.Name {
+	family, name, _ := strings.Cut(key, "/")
+	if family != "jobs" && family != "state" {
+		name, _, _ = strings.Cut(name, ".")
+	}
+	return jobs.Name(name)
+}
+
 // apply commits a batch under a term.
-func (s *store) apply(term int64, b scheduler.Batch) error {
+func (s *store) apply(l *leader, b scheduler.Batch) error {
+	term := l.term
 	if term != s.term && s.w.bug != ForgottenFence {
 		return scheduler.ErrFenced
 	}
@@ -116,12 +135,12 @@ func (s *store) apply(term int64, b scheduler.Batch) error {
 	case term == s.term:
 		s.sequence = b.Sequence
 	}
-	s.write(s.w.bug.corrupt(s.records, b.Changes))
+	s.write(l, s.w.bug.corrupt(s.records, b.Changes))
 	return nil
 }
 
-func (s *store) write(changes []scheduler.Change) {
-	s.w.model.commit(changes)
+func (s *store) write(l *leader, changes []scheduler.Change) {
+	s.w.model.commit(l, changes)
 	for _, ch := range changes {
 		if ch.Value == nil {
 			delete(s.records, ch.Key)
@@ -151,10 +170,10 @@ func (s *store) commit(l *leader, b scheduler.Batch, done func(error)) {
 		return
 	}
 	w.after(s.delay(), func() {
-		err := s.apply(l.term, b)
+		err := s.apply(l, b)
 		lost := p.storeCut() || flaky && w.chance(25)
 		if flaky && w.chance(20) { // a copy that waits in another server
-			w.after(w.between(0, 3*time.Second), func() { s.late(l.term, b) })
+			w.after(w.between(0, 3*time.Second), func() { s.late(l, b) })
 		}
 		if !lost {
 			p.receive(s.delay(), func() { reply(err) })
@@ -163,8 +182,8 @@ func (s *store) commit(l *leader, b scheduler.Batch, done func(error)) {
 }
 
 // late is a copy of a request that arrives after it was answered.
-func (s *store) late(term int64, b scheduler.Batch) {
-	if s.w.bug == UncountedBatches || term != s.term {
-		s.apply(term, b) //nolint:errcheck // nobody waits for it
+func (s *store) late(l *leader, b scheduler.Batch) {
+	if s.w.bug == UncountedBatches || l.term != s.term {
+		s.apply(l, b) //nolint:errcheck // nobody waits for it
 	}
 }

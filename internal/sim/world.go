@@ -36,6 +36,8 @@ type world struct {
 
 	flakyUntil, slowUntil time.Duration // the store's
 	silentUntil           time.Duration // the master's answers are lost
+	slowBy                time.Duration
+	unreadable            string // a record that leaders cannot load; empty: none
 }
 
 // event is something that happens at a time.
