@@ -147,21 +147,25 @@ func (c *check) windowOf(t *Target) *window {
 	}
 }
 
-// assign gives each run to the window that ends first of those it started in: where any assignment
-// serves all windows, this one does.
+// assign gives each run to the window that ends first of those it started in: no other assignment
+// serves more windows. Windows of targets that are owed are served before the others, which clocks
+// that were off let them overlap.
 func assign(windows []*window, attempts []*Attempt) {
-	for _, a := range attempts {
-		if !a.Complete() {
-			continue
-		}
-		var best *window
-		for _, w := range windows {
-			if w.run == nil && !a.Start.Before(w.from) && !a.Start.After(w.to) && (best == nil || w.to.Before(best.to)) {
-				best = w
+	taken := map[*Attempt]bool{}
+	for _, owed := range []bool{true, false} {
+		for _, a := range attempts {
+			if !a.Complete() || taken[a] {
+				continue
 			}
-		}
-		if best != nil {
-			best.run = a
+			var best *window
+			for _, w := range windows {
+				if w.owed == owed && w.run == nil && !a.Start.Before(w.from) && !a.Start.After(w.to) && (best == nil || w.to.Before(best.to)) {
+					best = w
+				}
+			}
+			if best != nil {
+				best.run, taken[a] = a, true
+			}
 		}
 	}
 }

@@ -356,6 +356,17 @@ func TestRunsAreAssignedSoThatAllTargetsAreServed(t *testing.T) {
 	}
 }
 
+// TestOwedTargetsAreServedFirst: a leader whose clock was far off owes nothing, and its window, which
+// reaches into the next, takes no run from there.
+func TestOwedTargetsAreServedFirst(t *testing.T) {
+	s := newStory().due(150).event(90, Event{Kind: Clock, Host: "scheduler-1", Offset: 50 * time.Second, Leads: true}).
+		event(130, Event{Kind: Clock, Host: "scheduler-1"}).
+		recorded(100, jobs.RunSkipped).work(150, 1, 151, 156, true, succeeded)
+	if v := Check(&s.History); v.Owed != 1 || v.Ran != 1 || v.Missed != 0 {
+		t.Errorf("%d owed, %d ran, %d missed; want 1, 1 and 0", v.Owed, v.Ran, v.Missed)
+	}
+}
+
 func TestTooFewOwedTargetsFail(t *testing.T) {
 	s := newStory().due(200).due(300).work(100, 1, 101, 106, true, succeeded).
 		event(150, Event{Kind: Kill, Host: "scheduler-1"}).recorded(200, jobs.RunSkipped).recorded(300, jobs.RunSkipped)
