@@ -1,8 +1,14 @@
 package scheduler
 
 import (
+	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"tidemill/jobs"
 )
@@ -139,3 +145,101 @@ func TestUnreadableJobIsLeftAlone(t *testing.T) {
 		})
 	}
 }
+func TestTimekeeper(t *testing.T) {
+	at := func(seconds float64) time.Time {
+		return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(seconds * float64(time.Second)))
+	}
+	type line struct {
+		clock    float64 // says
+		measured bool
+		want     float64
+		leapt    bool
+	}
+	tests := []struct {
+		name  string
+		lines []line
+	}{
+		{"time passes", []line{{0, false, 0, false}, {10, false, 10, false}, {40, false, 40, false}}},
+		{"a small step back is the core's to bear", []line{{10, false, 10, false}, {9, false, 9, false}}},
+		{"a stall", []line{{0, false, 0, false}, {60, false, 0, true}, {61, true, 61, false}, {62, false, 62, false}}},
+		{"a leap ahead, and back", []line{
+			{0, false, 0, false}, {40, false, 0, true}, {41, true, 41, false}, {45, false, 45, false}, {6, false, 45, true}, {7, true, 7, false},
+		}},
+		{"a leap back, and ahead", []line{
+			{100, false, 100, false}, {60, false, 100, true}, {61, true, 61, false}, {105, false, 61, true}, {106, true, 106, false},
+		}},
+		{"a leap that was undone before it was measured", []line{{0, false, 0, false}, {40, false, 0, true}, {1, false, 1, false}}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var k timekeeper
+			for i, l := range test.lines {
+				if l.measured {
+					k.measured(at(l.clock))
+				}
+				if now, leapt := k.read(at(l.clock)); !now.Equal(at(l.want)) || leapt != l.leapt {
+					t.Errorf("line %d: it is %s, leapt %v; want %s, %v", i+1, now, leapt, at(l.want), l.leapt)
+				}
+			}
+		})
+	}
+}
+
+// TestALeapOfTheClockIsNotBelieved sets the clock far ahead for a while, twice, and has a job due
+// every ten seconds: no instant may be taken before its time, nor passed over when the clock is
+// right again.
+func TestALeapOfTheClockIsNotBelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kinds, err := jobs.NewRegistry(stubKind{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ahead atomic.Int64
+		elector := &rivals{urls: []string{"http://a"}, ahead: func() time.Duration { return time.Duration(ahead.Load()) }}
+		s := NewScheduler(Options{
+			Core: DefaultConfig(), Kinds: kinds, Elector: elector, Mesos: noMaster{}, Log: zerolog.Nop(),
+			Now: func() time.Time { return time.Now().Add(elector.ahead()) },
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		var serving sync.WaitGroup
+		serving.Go(func() { _ = s.Serve(ctx) }) // it ends with ctx
+		defer serving.Wait()
+		defer cancel()
+		synctest.Wait()
+		job := scheduled("*/10 * * * * *", jobs.CatchUp{})
+		job.Overlap = jobs.OverlapAllow
+		if _, err := s.Apply(ctx, []jobs.Job{job}); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		for range 2 {
+			pass(30 * time.Second)
+			ahead.Store(int64(100 * time.Second))
+			pass(30 * time.Second)
+			ahead.Store(0)
+		}
+		pass(25 * time.Second)
+		runs, _, err := s.Runs(ctx, jobs.RunQuery{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		far := 0 // due while the clock was far off
+		for _, run := range runs {
+			switch late := run.Created.Sub(run.Nominal); {
+			case late < 0:
+				t.Errorf("run %s was made %s before its time", run.ID, -late)
+			case late > 2*time.Second:
+				far++
+			}
+			if run.State == jobs.RunSkipped {
+				t.Errorf("run %s is skipped: %s", run.ID, run.Reason)
+			}
+		}
+		if in := len(runs) - far; far > 2 || in < 8 {
+			t.Errorf("%d runs in time and %d late, %s after the start; want those of the times when the clock was right, and one for each of the others", in, far, time.Since(began))
+		}
+	})
+}
+
+// pass lets time pass for all goroutines.
+func pass(d time.Duration) { <-time.After(d) }

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,9 @@ type rivals struct {
 	began time.Time
 	terms []time.Duration
 	lost  chan struct{}
+	// ahead says by how much the scheduler's clock is; commits measure it.
+	ahead    func() time.Duration
+	measured atomic.Int64
 }
 
 func (r *rivals) Campaign(context.Context) (Leadership, error) {
@@ -41,7 +45,14 @@ func (r *rivals) Schedulers() []string                           { return r.urls
 func (r *rivals) Term() int64                                    { return int64(len(r.terms)) + 1 }
 func (r *rivals) Lost() <-chan struct{}                          { return r.lost }
 func (r *rivals) Load(context.Context, func(Record) error) error { return nil }
-func (r *rivals) Commit(context.Context, Batch) error            { return nil }
+func (r *rivals) Commit(context.Context, Batch) error {
+	if r.ahead != nil {
+		r.measured.Store(int64(r.ahead()))
+	}
+	return nil
+}
+func (r *rivals) ClockSkew() time.Duration { return time.Duration(r.measured.Load()) }
+
 func (r *rivals) Resign(context.Context) error {
 	r.terms = append(r.terms, time.Since(r.began))
 	return nil

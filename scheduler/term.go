@@ -38,8 +38,11 @@ type term struct {
 	ending  chan error
 	workers sync.WaitGroup
 	wakeAt  time.Time
+	clock   timekeeper
 
-	subscribed bool // it was, at some time
+	measuring  bool // a write that measures the clock is under way
+	measured   bool // it is done, and the core is to be told
+	subscribed bool // the term was, at some time
 }
 
 // Bounds of a term's queues.
@@ -84,9 +87,7 @@ func (t *term) run(ctx context.Context, patience time.Duration) error {
 	defer close(t.done)
 	secret := make([]byte, 32)
 	rand.Read(secret) // never fails
-	if store, ok := t.leader.(clocked); ok {
-		t.step(ctx, ClockSkewed{By: store.ClockSkew()})
-	}
+	t.step(ctx, ClockSkewed{By: t.ahead()})
 	t.step(ctx, Elected{Term: t.leader.Term(), Secret: secret})
 	t.step(ctx, Peers{URLs: t.opt.Elector.Schedulers()})
 	t.workers.Go(func() { t.commit(ctx) })
@@ -126,6 +127,7 @@ func (t *term) loop(ctx context.Context) error {
 				return err
 			}
 			t.do(ctx, t.engine.Committed())
+			t.tellClock(ctx)
 		case ev := <-events:
 			t.step(ctx, ev)
 		case look := <-t.inspect:
@@ -139,21 +141,60 @@ func (t *term) loop(ctx context.Context) error {
 	}
 }
 
+// idleTick is how often the time is told when nothing is due: so often that this is no leap.
+const idleTick = skewStop / 3
+
 // untilWake is how long nothing is due.
 func (t *term) untilWake() time.Duration {
 	if t.wakeAt.IsZero() {
-		return time.Minute
+		return idleTick
 	}
-	return min(max(t.wakeAt.Sub(t.opt.Now()), 0), time.Minute)
+	now, leapt := t.clock.read(t.opt.Now())
+	if leapt {
+		return idleTick // until the clock is measured
+	}
+	return min(max(t.wakeAt.Sub(now), 0), idleTick)
 }
 
 func (t *term) step(ctx context.Context, ev Event) {
 	if _, ok := ev.(Subscribed); ok {
 		t.subscribed = true
 	}
+	now, leapt := t.clock.read(t.opt.Now())
+	if leapt && !t.measuring {
+		t.measure(ctx)
+	}
+	if _, skewed := ev.(ClockSkewed); skewed && leapt {
+		return // what was measured before the leap says nothing of the clock after it
+	}
 	var out Output
-	out, t.wakeAt = t.engine.Step(t.opt.Now(), ev)
+	out, t.wakeAt = t.engine.Step(now, ev)
 	t.do(ctx, out)
+}
+
+// measure has a write, under our term, measure the clock.
+func (t *term) measure(ctx context.Context) {
+	t.measuring = true
+	t.log.Warn().Msg("the clock leapt; measuring it against the store's")
+	id := t.expect(func(Answer) { t.measured = true })
+	t.do(ctx, t.engine.Fence(id))
+}
+
+// tellClock tells the core what was measured.
+func (t *term) tellClock(ctx context.Context) {
+	if t.measured {
+		t.measuring, t.measured = false, false
+		t.clock.measured(t.opt.Now())
+		t.step(ctx, ClockSkewed{By: t.ahead()})
+	}
+}
+
+// ahead is by how much our clock was ahead of the store's when it was last measured.
+func (t *term) ahead() time.Duration {
+	if store, ok := t.leader.(clocked); ok {
+		return store.ClockSkew()
+	}
+	return 0
 }
 
 // do performs what the engine asks for, in its order.

@@ -75,12 +75,12 @@ func (c *Client) raise(ctx context.Context, s *session, candidate string) (raise
 		if err != nil {
 			return raised{}, err
 		}
-		asked := time.Now()
+		asked := c.now()
 		results, err := c.multi(ctx, ops)
 		switch {
 		case err == nil:
 			if stat := results[len(results)-1].Stat; stat != nil { // or it is made anew
-				r.version, r.skew = stat.Version, skew(asked, time.Now(), stat.Mtime)
+				r.version, r.skew = stat.Version, skew(asked, c.now(), stat.Mtime)
 			}
 			return r, nil
 		case ctx.Err() != nil:
