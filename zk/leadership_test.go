@@ -180,7 +180,9 @@ func TestLostRequestIsAppliedOnceWhenCommittedAgain(t *testing.T) {
 	if err := l.Commit(bounded(t), batch(3)); err == nil || errors.Is(err, scheduler.ErrUncertain) {
 		t.Errorf("another batch before the open one is settled: got %v, want a refusal", err)
 	}
-	wantRecords(t, l, map[string]string{"a": "1"})
+	if err := l.Load(bounded(t), func(scheduler.Record) error { return nil }); !errors.Is(err, scheduler.ErrUncertain) {
+		t.Errorf("loading beside the open one: got %v, want ErrUncertain", err)
+	}
 	commit(t, l, b)
 	wantRecords(t, l, map[string]string{"a": "2", "b": "2"})
 }
