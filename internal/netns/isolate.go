@@ -25,6 +25,19 @@ const (
 // ErrNotAllowed says that this process may not make namespaces.
 var ErrNotAllowed = errors.New("making namespaces needs root with CAP_SYS_ADMIN and CAP_NET_ADMIN (in a container: --privileged)")
 
+// Allowed says why this process may not make namespaces, where it may not.
+func Allowed() error {
+	failed := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and its namespaces with it
+		failed <- unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS)
+	}()
+	if err := <-failed; err != nil {
+		return fmt.Errorf("make namespaces: %w: %w", ErrNotAllowed, err)
+	}
+	return nil
+}
+
 // Isolate runs this program, with its arguments, again in network, process and mount namespaces of
 // its own, and gives its exit code. Where the program runs in them already it says so: then it is to
 // go on. All processes in the namespaces end with this one or with the program, whichever is

@@ -102,6 +102,9 @@ func inNamespaces(ctx context.Context, o options, out, log io.Writer) (int, erro
 		}
 		return passes(ctx, o, dir, out, log)
 	}
+	if err := netns.Allowed(); err != nil { // before minutes of building
+		return exitNotAllowed, err
+	}
 	if err := clean(); err != nil {
 		return exitFailed, err
 	}
