@@ -67,8 +67,11 @@ func (n *nemesis) wreck(ctx context.Context, end time.Time) error {
 	if n.Policy == jobs.UnknownWait {
 		first = len(list) / 2
 	}
-	for i := first; ; i++ {
-		t := list[i%len(list)]
+	for i := first; ; {
+		count := 1
+		if n.rng.IntN(4) == 0 {
+			count = 2 // they seldom come alone
+		}
 		quiet, last := n.between(8*time.Second, 16*time.Second), n.between(n.Times.Session, 5*n.Times.Session+10*time.Second)
 		if time.Now().Add(quiet + last).After(end) {
 			return nil
@@ -76,13 +79,22 @@ func (n *nemesis) wreck(ctx context.Context, end time.Time) error {
 		if !pause(ctx, quiet) {
 			return ctx.Err()
 		}
-		n.log.Info().Str("trouble", t.name).Dur("for_ms", last).Msg("trouble begins")
-		mend, err := t.begin(ctx, n)
-		pause(ctx, last)
-		if mend != nil {
-			err = errors.Join(err, mend(ctx))
+		var mends []func(context.Context) error
+		var errs []error
+		for range count {
+			t := list[i%len(list)]
+			i++
+			n.log.Info().Str("trouble", t.name).Dur("for_ms", last).Msg("trouble begins")
+			mend, err := t.begin(ctx, n)
+			mends, errs = append(mends, mend), append(errs, err)
 		}
-		if err = errors.Join(err, n.mend(ctx)); err != nil {
+		pause(ctx, last)
+		for _, mend := range mends {
+			if mend != nil {
+				errs = append(errs, mend(ctx))
+			}
+		}
+		if err := errors.Join(append(errs, n.mend(ctx))...); err != nil {
 			return err
 		}
 		n.log.Info().Msg("trouble ends")
