@@ -1,7 +1,9 @@
 package scheduler
 
 import (
+	"cmp"
 	"container/heap"
+	"slices"
 	"time"
 
 	"tidemill/jobs"
@@ -181,12 +183,28 @@ func (v *service) serveHead(cl *class) (more bool) {
 	return more
 }
 
-// serveEach tries every split of a lane whose members want different places.
+// serveEach tries every split of a lane whose members want different places:
+// first those that have waited for near ones long enough, then those with the
+// fewest near places, while there are some.
 func (v *service) serveEach(cl *class) {
 	cl.drop()
-	for _, e := range cl.entries {
-		if why, ok := v.try(e.split, true); !ok {
-			e.split.refusals = why
+	type choosy struct {
+		split *split
+		near  int
+	}
+	list := make([]choosy, len(cl.entries))
+	for i, e := range cl.entries {
+		t := v.core.waitingTask(e.split)
+		list[i] = choosy{e.split, v.round.Near(&t)}
+	}
+	slices.SortStableFunc(list, func(a, b choosy) int { return cmp.Compare(a.near, b.near) })
+	explain := v.core.now.Sub(cl.explained) >= explainEvery
+	if explain {
+		cl.explained = v.core.now
+	}
+	for _, one := range list {
+		if why, ok := v.try(one.split, explain || one.split.refusals == nil); !ok && why != nil {
+			one.split.refusals = why
 		}
 	}
 }

@@ -59,6 +59,8 @@ func goals() []goal {
 	return []goal{
 		{"scheduler", "Core", "decisions/s", true, 20_000},
 		{"scheduler", "Core", "p99-µs/step", false, 1_000},
+		{"scheduler", "Locality/stream", "%replica", true, 95},
+		{"scheduler", "Locality/stream", "median-s", false, 1},
 		{"internal/e2e", "Launch/store=bolt", "tasks/s", true, 1_000},
 		{"internal/e2e", "DueAtOnce", "s/5000-begun", false, 5},
 		{"internal/e2e", "StartLag", "p99-ms", false, 250},

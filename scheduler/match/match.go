@@ -5,6 +5,7 @@
 package match
 
 import (
+	"math"
 	"strings"
 	"time"
 
@@ -93,6 +94,7 @@ type Round struct {
 	shapes map[shape]*candidates
 	why    map[shape][]jobs.Refusal
 	closed map[int]jobs.Refusal // offers that nothing is placed on
+	wanted []int                // by how many tasks, for being beside their data
 }
 
 // NewRound begins one.
@@ -102,7 +104,7 @@ func NewRound(now time.Time, offers []jobs.Offer) *Round {
 		free: make([]jobs.Resources, len(offers)), ports: make([][]jobs.PortRange, len(offers)),
 		warm:   make([]bool, len(offers)),
 		byHost: map[string][]int{}, byRack: map[string][]int{}, byDC: map[string][]int{},
-		shapes: map[shape]*candidates{}, why: map[shape][]jobs.Refusal{}, closed: map[int]jobs.Refusal{},
+		shapes: map[shape]*candidates{}, why: map[shape][]jobs.Refusal{}, closed: map[int]jobs.Refusal{}, wanted: make([]int, len(offers)),
 	}
 	for i := range offers {
 		o := &offers[i]
@@ -151,9 +153,53 @@ func (r *Round) Place(t *Task) (Placement, bool) {
 		}
 		p := Placement{Offer: i, Level: r.levelAt(t, i), Cold: r.take(t, i)}
 		p.Ports = r.takePorts(i, t.Need.Ports)
+		r.want(t, -1)
 		return p, true
 	}
 	return Placement{}, false
+}
+
+// Near counts the places beside a task's replicas, for an order in which those
+// with the rarest go first: one that would take any place by now counts as
+// having none, one for which nothing near is offered as having all there are.
+// It also has the others leave to it what it wants, where they can.
+func (r *Round) Near(t *Task) int {
+	if at := r.Widens(t); at.IsZero() {
+		return 0
+	}
+	near := 0
+	for _, host := range t.Hosts {
+		for _, i := range r.byHost[host] {
+			if r.fits(t, i) && r.allows(t, i) {
+				near += places(r.need(t, i), r.free[i])
+			}
+		}
+	}
+	if near == 0 {
+		return math.MaxInt
+	}
+	r.want(t, 1)
+	return near
+}
+
+// want counts a task in or out of those that want to be beside their data.
+func (r *Round) want(t *Task, n int) {
+	for _, host := range t.Hosts {
+		for _, i := range r.byHost[host] {
+			r.wanted[i] = max(r.wanted[i]+n, 0)
+		}
+	}
+}
+
+// places is how many tasks of a need fit.
+func places(need, free jobs.Resources) int {
+	n := math.MaxInt
+	for _, p := range [][2]float64{{need.CPUs, free.CPUs}, {need.Mem, free.Mem}, {need.Disk, free.Disk}, {need.GPUs, free.GPUs}, {float64(need.Ports), float64(free.Ports)}} {
+		if p[0] > 0 {
+			n = min(n, int(p[1]/p[0]))
+		}
+	}
+	return n
 }
 
 // best is the offer to take at a level, or -1.
@@ -170,16 +216,17 @@ func (r *Round) best(t *Task, level jobs.Locality, avoiding bool) int {
 	}
 }
 
-// roomiest is the offer under the given names with the most free cpus.
+// roomiest is the offer under the given names with the most room for each
+// task that wants to be there.
 func (r *Round) roomiest(t *Task, index map[string][]int, names []string, avoiding bool) int {
-	best := -1
+	best, most := -1, 0.0
 	for _, name := range names {
 		for _, i := range index[name] {
 			if avoiding && r.offers[i].AgentID == t.Avoid || !r.fits(t, i) || !r.allows(t, i) {
 				continue
 			}
-			if best < 0 || r.free[i].CPUs > r.free[best].CPUs {
-				best = i
+			if room := r.free[i].CPUs / float64(1+r.wanted[i]); best < 0 || room > most {
+				best, most = i, room
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package match
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -179,4 +180,22 @@ func TestNothingIsGivenTwice(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestNearPlacesAreLeftToThoseWithFewer: a task with two replicas to run
+// beside takes the one that the other task does not need.
+func TestNearPlacesAreLeftToThoseWithFewer(t *testing.T) {
+	either := Task{Hosts: []string{"a", "b"}, Since: start, Wait: time.Second, Need: jobs.Resources{CPUs: 1}}
+	only, nowhere, any := either, either, either
+	only.Hosts, nowhere.Hosts, any.Since = []string{"a"}, []string{"c"}, start.Add(-time.Minute)
+	r := NewRound(start, []jobs.Offer{offer("a", 1), offer("b", 1), offer("d", 9)})
+	if counts := []int{r.Near(&any), r.Near(&only), r.Near(&either), r.Near(&nowhere)}; !slices.IsSorted(counts) || counts[1] != 1 || counts[2] != 2 {
+		t.Errorf("near places: %v, want 0, 1, 2, and all there are", counts)
+	}
+	if p, ok := r.Place(&either); !ok || p.Offer != 1 {
+		t.Errorf("the one with a choice is at %+v, %t, want b", p, ok)
+	}
+	if p, ok := r.Place(&only); !ok || p.Offer != 0 {
+		t.Errorf("the one without is at %+v, %t, want a", p, ok)
+	}
 }
