@@ -101,6 +101,7 @@ type Core struct {
 	suppressed  bool
 	lastRevive  time.Time
 	lastOffer   time.Time
+	subscribed  time.Time // when the present stream began
 	wantRevive  bool
 	ahead       time.Duration // our clock, of the store's
 	stray       time.Duration // ahead, where it is beyond belief: left out of now

@@ -406,6 +406,37 @@ func TestKilledBeforeItsStartIsALaunchFailure(t *testing.T) {
 	s.wantAttempt(task, jobs.AttemptNotStarted)
 }
 
+// TestSilenceCountsWhileSomebodyListens: of what was launched before a takeover or an outage, no
+// word could come meanwhile. It is asked for, and not killed.
+func TestSilenceCountsWhileSomebodyListens(t *testing.T) {
+	for name, interrupt := range map[string]func(*script){
+		"another leader": func(s *script) {
+			s.now = s.now.Add(2 * s.cfg.LaunchTimeout)
+			s.failover()
+		},
+		"another subscription": func(s *script) {
+			s.step(Disconnected{})
+			s.wait(2 * s.cfg.LaunchTimeout)
+			s.subscribe(2, s.now.Add(-time.Hour))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t, manual(nil))
+			s.start("j", "1")
+			task := s.launchOne("a")
+			interrupt(s)
+			s.wait(s.cfg.LaunchTimeout - time.Second)
+			if why := s.core.tasks[task].rec.Kill; why != "" {
+				t.Fatalf("it is killed: %s", why)
+			}
+			s.wait(2 * time.Second)
+			if s.core.tasks[task].rec.Kill == "" {
+				t.Error("it is not killed, although no word came in time")
+			}
+		})
+	}
+}
+
 func TestSilentMasterIsYoung(t *testing.T) {
 	s := newScript(t, manual(nil))
 	s.start("j", "1")

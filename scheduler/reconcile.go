@@ -123,7 +123,7 @@ const (
 // onSubscribed begins a stream. Launches decided under an earlier one either
 // arrived or never will: every live task is asked for until it is answered.
 func (c *Core) onSubscribed(e Subscribed) {
-	c.stream, c.suppressed, c.lastRevive = e.Stream, false, c.now
+	c.stream, c.suppressed, c.lastRevive, c.subscribed = e.Stream, false, c.now, c.now
 	if e.MasterSince.IsZero() && e.Master != c.master {
 		e.MasterSince = c.now // it does not say: as if it were elected just now
 	}

@@ -382,10 +382,22 @@ func (c *Core) noticeTask(t *task) {
 }
 
 // watchTask arranges for what an attempt in the launching state needs if no
-// word of it comes.
+// word of it comes. While nobody is subscribed none can come: what was
+// launched before that may long be at work, and is not killed for it.
 func (c *Core) watchTask(t *task) {
-	c.at(t.rec.Launched.Add(c.cfg.LaunchTimeout), func() {
-		if t.rec.State == jobs.AttemptLaunching && t.rec.Kill == "" {
+	since := t.rec.Launched
+	switch {
+	case c.stream == 0:
+		since = c.now
+	case c.subscribed.After(since):
+		since = c.subscribed
+	}
+	c.at(since.Add(c.cfg.LaunchTimeout), func() {
+		switch {
+		case t.rec.State != jobs.AttemptLaunching || t.rec.Kill != "":
+		case c.stream == 0 || c.now.Before(c.subscribed.Add(c.cfg.LaunchTimeout)):
+			c.watchTask(t)
+		default:
 			c.kill(t, "no word of its start within "+c.cfg.LaunchTimeout.String())
 		}
 	})

@@ -75,6 +75,10 @@ type pass struct {
 }
 
 func (p *pass) run(ctx context.Context) (*History, error) {
+	leads, err := p.awaitLeader(ctx)
+	if err != nil {
+		return nil, err
+	}
 	begin := time.Now()
 	end := begin.Add(p.Duration - grace)
 	setup := Pass{Seed: p.Seed, Policy: p.Policy, Hosts: Hosts(), Times: p.Times, Slack: slack}
@@ -82,7 +86,7 @@ func (p *pass) run(ctx context.Context) (*History, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.apply(ctx, load.jobs); err != nil {
+	if err := p.apply(ctx, leads, load.jobs); err != nil {
 		return nil, err
 	}
 	p.log.Info().Int("jobs", len(load.jobs)).Int("targets", len(load.targets)).Msg("the jobs are applied")
@@ -117,12 +121,8 @@ func (p *pass) suffer(ctx context.Context, load *workload, end time.Time) error 
 	return err
 }
 
-// apply gives the jobs to whoever leads.
-func (p *pass) apply(ctx context.Context, list []jobs.Job) error {
-	leads, err := p.awaitLeader(ctx)
-	if err != nil {
-		return err
-	}
+// apply gives the jobs to the leader.
+func (p *pass) apply(ctx context.Context, leads *server, list []jobs.Job) error {
 	api, err := p.client(leads)
 	if err != nil {
 		return err
