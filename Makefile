@@ -88,8 +88,9 @@ faults: tools setup ## Break a cluster of real processes for DURATION (5m) a pas
 	@bin/faults -duration $(DURATION) $(if $(SEED),-seed $(SEED))
 
 .PHONY: conformance
-conformance: tools ## Hold the Mesos adapters and the local Mesos against recordings of a real one
-	@env -u CI go test ./internal/mesos ./internal/mesoslocal -run '^TestConformance$$|^TestEveryRecording' -count 1 -v \
+conformance: build setup ## Hold the Mesos adapters and the local Mesos against recordings of a real one
+	@bin/tidemill stack run --no-kafka --no-cassandra --no-s3 -- \
+		go test ./internal/mesos ./internal/mesoslocal -run '^TestConformance$$|^TestEveryRecording' -count 1 -v \
 		| grep -E 'conformance:|FAIL|^ok'
 
 .PHONY: bench

@@ -1,6 +1,7 @@
 package mesoslocal
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,12 +19,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
 	"tidemill/internal/golden"
 	"tidemill/internal/lifeline"
 	"tidemill/internal/mesoslocal/container"
+	"tidemill/internal/stack/stacktest"
 )
 
 // recording is how one recording is replayed.
@@ -35,6 +37,10 @@ type recording struct {
 	resent bool
 	master MasterOptions // other than those of most recordings
 	agents []string      // recorded ports; default: both
+	// elected are the recorded ports of masters that ZooKeeper elects, in their order; it
+	// needs the real one. One registry is shared by masters with a quorum.
+	elected []string
+	lost    bool // the first one cannot reach ZooKeeper
 }
 
 // recordings are replayed: the local Mesos must answer as the real one did.
@@ -59,6 +65,7 @@ var recordings = []recording{
 	{name: "23_agent_lost_partition_aware"},
 	{name: "23_agent_lost_plain"},
 	{name: "24_agent_stop"},
+	{name: "25_second_master_redirect_zk", elected: []string{"5050", "5055"}},
 	{name: "26b_launch_group_custom"},
 	{name: "27_reserve_volume_ops"},
 	{name: "28_offer_rescind_by_operator"},
@@ -72,18 +79,18 @@ var recordings = []recording{
 	{name: "34_two_agents_accept"},
 	{name: "35_nockpt_partition_aware"},
 	{name: "36_agent_new_workdir"},
+	{name: "37_master_failover_quorum2", elected: []string{"5072", "5071", "5073"},
+		agents: []string{"5074"}, master: MasterOptions{Quorum: 2}},
+	{name: "38_no_leader", elected: []string{"5090"}, agents: []string{}, lost: true},
 	{name: "39_executor_death.scheduler"},
 	{name: "40_two_roles"},
 }
 
 // notReplayed are the others, and why.
 var notReplayed = map[string]string{
-	"04b_task_killing_state":       "the local command executor runs no checks and health checks; TestTaskKilling has its TASK_KILLING",
-	"10_state_endpoints":           "the local endpoints show a part of what Mesos's show",
-	"25_second_master_redirect_zk": "needs ZooKeeper and masters that die: TestElection",
-	"26_launch_group":              "the local Mesos has no default executor",
-	"37_master_failover_quorum2":   "needs ZooKeeper and masters that die: TestElection",
-	"38_no_leader":                 "TestNoLeader replays its first part",
+	"04b_task_killing_state": "the local command executor runs no checks and health checks; TestTaskKilling has its TASK_KILLING",
+	"10_state_endpoints":     "the local endpoints show a part of what Mesos's show",
+	"26_launch_group":        "the local Mesos has no default executor",
 }
 
 func TestEveryRecordingIsAccountedFor(t *testing.T) {
@@ -111,6 +118,9 @@ func TestConformance(t *testing.T) {
 		for _, recording := range recordings {
 			t.Run(recording.name, func(t *testing.T) {
 				t.Parallel()
+				if len(recording.elected) > 0 {
+					stacktest.Shared(t)
+				}
 				if out, err := replayInProcess(t, recording.name); err != nil {
 					t.Fatalf("%v:\n%s", err, out)
 				}
@@ -132,7 +142,7 @@ func replayInProcess(t *testing.T, name string) ([]byte, error) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestReplay$", "-test.v")
-	cmd.Env = append(os.Environ(), replayVariable+"="+name)
+	cmd.Env = append(os.Environ(), replayVariable+"="+name, "TMPDIR="+t.TempDir())
 	return cmd.CombinedOutput()
 }
 
@@ -159,42 +169,66 @@ type site struct {
 	t       *testing.T
 	clock   *replayClock
 	socket  string // of the clock, for other processes
-	master  *Master
-	agents  map[string]*Agent // by recorded port
+	options MasterOptions
+	zk      string             // where masters are elected; empty: there is one
+	masters map[string]*Master // by recorded port
+	leader  string             // its recorded port
+	agents  map[string]*Agent  // by recorded port
 	dirs    map[string]string
 	used    []string // all work directories, of wiped agents too
 	results string   // where executors leave what they found
 	player  *player
+	stopped bool           // the agent is, by SIGSTOP
 	line    *lifeline.Line // nothing outlives the replay
 }
 
 var recordedAgents = map[string]AgentOptions{
 	"5051": {Hostname: "agent-a", Attributes: "rack:a;cassandra:true"},
 	"5052": {Hostname: "agent-b", Attributes: "rack:b;cassandra:false;num:3;range:[1-5]"},
+	"5074": {Hostname: "agent-q", Resources: "cpus:2;mem:1024;disk:4096;ports:[31000-32000]"},
 }
 
 // pingTimeout is the recorded one.
 const pingTimeout = time.Second
 
-func newSite(t *testing.T, options MasterOptions, ports []string) *site {
+func newSite(t *testing.T, r recording) *site {
 	t.Helper()
 	clock := &replayClock{start: time.Now()}
-	s := &site{t: t, clock: clock, socket: clock.serve(t), agents: map[string]*Agent{}, dirs: map[string]string{}, results: t.TempDir()}
-	options.AgentPingTimeout, options.Clock, options.Log = pingTimeout, clock, testLog(t)
-	master, err := StartMaster(t.Context(), options)
-	if err != nil {
-		t.Fatal(err)
+	s := &site{
+		t: t, clock: clock, socket: clock.serve(t), options: r.master, results: t.TempDir(),
+		agents: map[string]*Agent{}, dirs: map[string]string{}, masters: map[string]*Master{},
 	}
-	t.Cleanup(master.Stop)
-	s.master = master
+	s.options.AllocationInterval = recordedCycle
+	s.options.AgentPingTimeout, s.options.Clock, s.options.Log = pingTimeout, clock, testLog(t)
+	if s.options.Quorum > 1 {
+		s.options.WorkDir = t.TempDir()
+	}
+	t.Cleanup(func() {
+		for _, master := range s.masters {
+			master.Stop()
+		}
+	})
+	ports := []string{"5050"}
+	if len(r.elected) > 0 {
+		ports = r.elected
+		s.zk = fmt.Sprintf("zk://%s/replay-%s-%d", stacktest.Shared(t).ZooKeeper, r.name, os.Getpid())
+	}
+	if s.leader = ports[0]; r.lost {
+		s.start(ports[0], "zk://127.0.0.1:1/mesos")
+		ports = nil
+	}
+	for _, port := range ports {
+		s.startMaster(port)
+	}
+	var err error
 	if s.line, err = lifeline.New(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.line.Close() })
-	if len(ports) == 0 {
-		ports = []string{"5051", "5052"}
+	if r.agents == nil {
+		r.agents = []string{"5051", "5052"}
 	}
-	for _, port := range ports {
+	for _, port := range r.agents {
 		s.dirs[port] = t.TempDir()
 		s.startAgent(port)
 	}
@@ -205,6 +239,41 @@ func newSite(t *testing.T, options MasterOptions, ports []string) *site {
 	})
 	s.awaitAgents()
 	return s
+}
+
+// startMaster starts a master; where they are elected it waits until it knows the leader.
+func (s *site) startMaster(port string) {
+	s.t.Helper()
+	s.start(port, s.zk)
+	eventually(s.t, "the master knows who leads", func() bool {
+		return get(s.t, "http://"+s.masters[port].Addr()+"/redirect").StatusCode == http.StatusTemporaryRedirect
+	})
+}
+
+func (s *site) start(port, zk string) {
+	s.t.Helper()
+	options := s.options
+	options.ZooKeeper = zk
+	if former := s.masters[port]; former != nil {
+		former.Stop()
+		options.Addr = former.Addr()
+	}
+	master, err := StartMaster(s.t.Context(), options)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.masters[port] = master
+}
+
+// elect ends the session of the former leader, and waits until another one leads and,
+// unless they are stopped, has the agents.
+func (s *site) elect(port string) {
+	s.t.Helper()
+	s.masters[s.leader].Stop()
+	s.leader = port
+	eventually(s.t, "the next master leads", func() bool {
+		return get(s.t, "http://"+s.masters[port].Addr()+"/state").StatusCode == http.StatusOK
+	})
 }
 
 func testLog(t *testing.T) zerolog.Logger {
@@ -218,7 +287,7 @@ func (s *site) startAgent(port string) {
 	s.t.Helper()
 	s.used = append(s.used, s.dirs[port])
 	options := recordedAgents[port]
-	options.Master, options.WorkDir, options.Clock = s.master.Addr(), s.dirs[port], s.clock
+	options.Master, options.WorkDir, options.Clock = cmp.Or(s.zk, s.masters[s.leader].Addr()), s.dirs[port], s.clock
 	options.AgentPingTimeout, options.Log, options.Lifeline = pingTimeout, testLog(s.t), s.line
 	if former := s.agents[port]; former != nil {
 		options.Addr = former.Addr()
@@ -284,7 +353,10 @@ func (s *site) resolve(host string) string {
 	if agent := s.agents[port]; agent != nil {
 		return agent.Addr()
 	}
-	return s.master.Addr()
+	if master := s.masters[port]; master != nil {
+		return master.Addr()
+	}
+	return s.masters[s.leader].Addr()
 }
 
 var (
@@ -307,8 +379,7 @@ func (s *site) rewrite(body string) string {
 
 func replay(t *testing.T, lines []golden.Line, r recording) {
 	t.Helper()
-	r.master.AllocationInterval = recordedCycle
-	s := newSite(t, r.master, r.agents)
+	s := newSite(t, r)
 	begin := untilCycle(lines)
 	s.clock.pass(begin)
 	s.clock.forget(begin)
@@ -346,7 +417,7 @@ func (p *player) compare(errorf func(format string, arguments ...any)) {
 	for _, label := range p.labels() {
 		c := p.conns[label]
 		for _, key := range keys(c) {
-			if diff := cmp.Diff(p.texts(c.recorded, key), p.texts(c.live, key)); diff != "" {
+			if diff := gocmp.Diff(p.texts(c.recorded, key), p.texts(c.live, key)); diff != "" {
 				errorf("%s: %s (-real +local):\n%s", label, key, diff)
 			}
 		}
@@ -383,6 +454,10 @@ func (p *player) texts(events []event, key string) []string {
 
 // control does what the recorder did to the real Mesos besides sending calls.
 func (s *site) control(note string) error {
+	if s.zk != "" {
+		s.controlMasters(note)
+		return nil
+	}
 	port := "5051"
 	if strings.Contains(note, "agent-b") || s.onAgentB(note) {
 		port = "5052"
@@ -408,29 +483,79 @@ func (s *site) control(note string) error {
 	return nil
 }
 
+var newLeader = regexp.MustCompile(`new leader (\d+)`)
+
+// controlMasters does what the recorder did to masters that are elected.
+func (s *site) controlMasters(note string) {
+	s.t.Helper()
+	switch match := newLeader.FindStringSubmatch(note); {
+	case match != nil:
+		s.elect(match[1])
+		if !s.stopped {
+			s.awaitRegistered()
+		}
+	case strings.Contains(note, "+9.8s /redirect"): // no agent has registered with it yet
+		s.elect("5055")
+	case strings.Contains(note, "kill -9 lead"):
+		s.masters[s.leader].Crash()
+		if s.stopped {
+			s.agents["5074"].Crash()
+		}
+	case note == "restart master 5072":
+		s.startMaster("5072")
+	case note == "SIGSTOP agent": // to frameworks it is as one that is down
+		s.stopped = true
+	case note == "SIGCONT agent":
+		s.startAgent("5074")
+	case strings.HasPrefix(note, "start master 5050 again"):
+		s.startMaster("5050")
+		s.elect("5050")
+	case strings.Contains(note, "--quorum=2 alone"):
+		s.options.Quorum = 2
+		s.startMaster("5090")
+	}
+}
+
+// awaitRegistered waits until the leader has the agent, which time must pass for.
+func (s *site) awaitRegistered() {
+	s.t.Helper()
+	eventually(s.t, "the agent registers with the next master", func() bool {
+		s.clock.pass(20 * time.Millisecond)
+		return s.active("agent-q")
+	})
+}
+
 // awaitLoss waits until the master has noticed that an agent is gone.
 func (s *site) awaitLoss(port string) {
 	s.t.Helper()
 	eventually(s.t, "the master notices the end of an agent", func() bool {
-		response, err := http.Get("http://" + s.master.Addr() + "/slaves")
-		if err != nil {
-			return false
-		}
-		defer response.Body.Close()
-		var list struct {
-			Agents []struct {
-				Hostname string
-				Active   bool
-			} `json:"slaves"`
-		}
-		err = json.NewDecoder(response.Body).Decode(&list)
-		for _, agent := range list.Agents {
-			if agent.Hostname == recordedAgents[port].Hostname && agent.Active {
-				return false
-			}
-		}
-		return err == nil
+		return !s.active(recordedAgents[port].Hostname)
 	})
+}
+
+// active tells whether an agent is registered and connected.
+func (s *site) active(hostname string) bool {
+	s.t.Helper()
+	response, err := http.Get("http://" + s.masters[s.leader].Addr() + "/slaves")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var list struct {
+		Agents []struct {
+			Hostname string
+			Active   bool
+		} `json:"slaves"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&list); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, agent := range list.Agents {
+		if agent.Hostname == hostname {
+			return agent.Active
+		}
+	}
+	return false
 }
 
 func (s *site) onAgentB(note string) bool { return strings.HasPrefix(note, "signal ") }

@@ -10,7 +10,6 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
-	"tidemill/internal/golden"
 	"tidemill/internal/stack"
 	"tidemill/internal/stack/stacktest"
 )
@@ -93,31 +92,4 @@ func TestNobodyLeadsWithoutZooKeeper(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the master leads again", leads)
-}
-
-// Without a leader everything but health and the like is 503. (The rest of the recording
-// is of a master without its quorum; the local registry has none.)
-func TestNoLeader(t *testing.T) {
-	lines, err := golden.Open("38_no_leader")
-	if err != nil {
-		t.Fatal(err)
-	}
-	master, err := StartMaster(t.Context(), MasterOptions{ZooKeeper: "zk://127.0.0.1:1/mesos"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(master.Stop)
-	for i, line := range lines {
-		if line.T > 3.02 {
-			lines = lines[:i]
-			break
-		}
-	}
-	p := &player{lines: lines, time: &replayClock{}, resolve: func(string) string { return master.Addr() }}
-	if err := p.play(); err != nil {
-		t.Error(err)
-	}
-	for _, fault := range p.faults {
-		t.Error(fault)
-	}
 }

@@ -62,7 +62,11 @@ func cassandraRecipe(p program, at place, dir string, number int, o Options) (re
 	options := append(small("128m", "256m"), "-XX:+ExitOnOutOfMemoryError")
 	options = append(options, cassandraAccess()...)
 	options = append(options, cassandraProperties(dir)...)
-	argv, err := p.command(options, "org.apache.cassandra.service.CassandraDaemon")
+	temporary, err := tidy(dir)
+	if err != nil {
+		return recipe{}, err
+	}
+	argv, err := p.command(append(options, temporary...), "org.apache.cassandra.service.CassandraDaemon")
 	if err != nil {
 		return recipe{}, err
 	}

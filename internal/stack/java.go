@@ -75,6 +75,16 @@ func small(minHeap, maxHeap string) []string {
 	return []string{"-Xms" + minHeap, "-Xmx" + maxHeap, "-Xss256k", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
 }
 
+// tidy makes a JVM keep its temporary files in its server's directory, with which they go: a
+// killed one leaves them.
+func tidy(dir string) ([]string, error) {
+	temporary := filepath.Join(dir, "tmp")
+	if err := os.MkdirAll(temporary, 0o755); err != nil {
+		return nil, fmt.Errorf("make a server's temporary directory: %w", err)
+	}
+	return []string{"-Djava.io.tmpdir=" + temporary, "-XX:-UsePerfData"}, nil
+}
+
 // program is a Java server's class path and its archive of parsed classes.
 type program struct {
 	java    java

@@ -56,7 +56,11 @@ func kafkaRecipe(p program, at place, dir string) (recipe, error) {
 	options := append(small("64m", "64m"),
 		"-XX:ReservedCodeCacheSize=48m", "-XX:MaxDirectMemorySize=64m",
 		"-Dlog4j2.configurationFile=file://"+filepath.Join(dir, "log4j2.properties"))
-	argv, err := p.command(options, "kafka.Kafka", filepath.Join(dir, "server.properties"))
+	temporary, err := tidy(dir)
+	if err != nil {
+		return recipe{}, err
+	}
+	argv, err := p.command(append(options, temporary...), "kafka.Kafka", filepath.Join(dir, "server.properties"))
 	if err != nil {
 		return recipe{}, err
 	}

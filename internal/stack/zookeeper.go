@@ -42,7 +42,11 @@ func zookeeperRecipe(p program, at place, dir string, number, ensemble int) (rec
 		"-XX:ReservedCodeCacheSize=32m", "-XX:MaxDirectMemorySize=64m",
 		"-Djava.net.preferIPv4Stack=true", "-Djute.maxbuffer=1048575", "-Dzookeeper.jmx.log4j.disable=true",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true")
-	argv, err := p.command(options, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(dir, "zoo.cfg"))
+	temporary, err := tidy(dir)
+	if err != nil {
+		return recipe{}, err
+	}
+	argv, err := p.command(append(options, temporary...), "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(dir, "zoo.cfg"))
 	if err != nil {
 		return recipe{}, err
 	}

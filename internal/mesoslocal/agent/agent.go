@@ -116,7 +116,7 @@ type Agent struct {
 	streams    map[streamKey]*updateStream
 	operations map[string]*operation // whose end the framework does not know yet, by its UUID
 	drain      *wire.Drain
-	retired    bool        // the master wants no more of this agent
+	retired    bool        // it registers no more
 	completed  []*executor // newest last
 }
 
@@ -188,6 +188,7 @@ func (a *Agent) Awaited() int {
 func (a *Agent) Stop() {
 	a.stop.Do(func() {
 		a.mu.Lock()
+		a.retired = true // it must not register again while it ends its executors
 		if link := a.link; link != nil {
 			link.Send(wire.ToMaster{Unregister: &wire.Shutdown{Reason: "the agent unregistered"}})
 			a.mu.Unlock()

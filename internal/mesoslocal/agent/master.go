@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -20,14 +21,22 @@ const (
 	dialMaster  = 2 * time.Second
 )
 
+// registrationBackoff is the longest that an agent waits before it registers with a new leader.
+const registrationBackoff = time.Second
+
 var errNotLeading = errors.New("it does not lead")
 
 // run keeps the agent linked to the leading master until it ends.
 func (a *Agent) run() {
 	a.awaitReregistration()
+	former := ""
 	for a.ctx.Err() == nil && !a.isRetired() {
-		if err := a.serveMaster(); err != nil && a.ctx.Err() == nil {
+		leader, err := a.serveMaster(former)
+		if err != nil && a.ctx.Err() == nil {
 			a.log.Debug().Err(err).Msg("no link to the master")
+		}
+		if leader != "" {
+			former = leader
 		}
 		select {
 		case <-a.ctx.Done():
@@ -37,13 +46,20 @@ func (a *Agent) run() {
 }
 
 // serveMaster links to the leader, registers and performs its orders until the link
-// breaks or the master falls silent.
-func (a *Agent) serveMaster() error {
-	link, err := a.connect()
+// breaks or the master falls silent. All agents come to a leader that is another than the
+// former one: they spread.
+func (a *Agent) serveMaster(former string) (leader string, err error) {
+	link, leader, err := a.connect()
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer link.Cut()
+	if former != "" && leader != former {
+		select {
+		case <-a.ctx.Done():
+		case <-wire.After(a.opts.Clock, registrationBackoff/2+rand.N(registrationBackoff/2)):
+		}
+	}
 	a.mu.Lock()
 	link.Send(wire.ToMaster{Register: a.registration()})
 	a.silence = 0
@@ -57,7 +73,7 @@ func (a *Agent) serveMaster() error {
 			a.mu.Lock()
 			a.link = nil
 			a.mu.Unlock()
-			return err
+			return leader, err
 		}
 		a.obey(link, message)
 	}
@@ -113,23 +129,20 @@ func (a *Agent) dial(address string) (*masterLink, error) {
 
 // connect links to the leader: by ZooKeeper, or by the given master, which may tell of
 // another one.
-func (a *Agent) connect() (*masterLink, error) {
+func (a *Agent) connect() (link *masterLink, leader string, err error) {
 	if strings.HasPrefix(a.opts.Master, "zk://") {
-		leader, err := leaderFromZooKeeper(a.ctx, a.opts.Master)
-		if err != nil {
-			return nil, err
+		leader, err = leaderFromZooKeeper(a.ctx, a.opts.Master)
+	} else {
+		link, err = a.dial(a.opts.Master)
+		if !errors.Is(err, errNotLeading) {
+			return link, a.opts.Master, err
 		}
-		return a.dial(leader)
+		leader, err = a.askForLeader()
 	}
-	link, err := a.dial(a.opts.Master)
-	if !errors.Is(err, errNotLeading) {
-		return link, err
+	if err == nil {
+		link, err = a.dial(leader)
 	}
-	leader, err := a.askForLeader()
-	if err != nil {
-		return nil, err
-	}
-	return a.dial(leader)
+	return link, leader, err
 }
 
 func (a *Agent) askForLeader() (string, error) {

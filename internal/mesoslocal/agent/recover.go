@@ -186,7 +186,7 @@ func (a *Agent) awaitReregistration() {
 
 // announce asks the master for patience, as well as can be: it may be away itself.
 func (a *Agent) announce() {
-	link, err := a.connect()
+	link, _, err := a.connect()
 	if err != nil {
 		a.log.Debug().Err(err).Msg("the master does not know that the agent recovers")
 		return

@@ -19,7 +19,7 @@ import (
 // serveAgentLink upgrades an agent's request to a link and serves it until it breaks.
 func (m *Master) serveAgentLink(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
-	leading := m.leading
+	leading := m.leading && m.settled
 	m.mu.Unlock()
 	if !leading || r.Header.Get("Upgrade") != wire.LinkProtocol {
 		wire.Text(w, http.StatusServiceUnavailable, "Not the leading master")

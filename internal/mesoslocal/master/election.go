@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-zookeeper/zk"
@@ -19,7 +20,9 @@ import (
 type election struct {
 	conn *zk.Conn
 	path string
-	back chan struct{} // ZooKeeper is back after an absence that ended the leadership
+
+	watcher sync.WaitGroup
+	back    chan struct{} // ZooKeeper is back after an absence that ended the leadership
 }
 
 // runElection joins the election and follows it until the master stops. A master that
@@ -34,7 +37,7 @@ func (m *Master) runElection() error {
 		return fmt.Errorf("connect to ZooKeeper %s: %w", strings.Join(servers, ","), err)
 	}
 	m.election = &election{conn: conn, path: dir, back: make(chan struct{}, 1)}
-	m.tasks.Go(func() { m.watchSession(events) })
+	m.election.watcher.Go(func() { m.watchSession(events) }) // as long as the session, which outlives a crash
 	m.tasks.Go(m.followElection)
 	return nil
 }
@@ -70,7 +73,10 @@ func (m *Master) watchSession(events <-chan zk.Event) {
 	}
 }
 
-func (e *election) close() { e.conn.Close() }
+func (e *election) close() {
+	e.conn.Close()
+	e.watcher.Wait()
+}
 
 func (e *election) makePath() error {
 	at := ""
@@ -144,12 +150,7 @@ func (m *Master) follow(children []string, mine string) {
 	}
 	leader := slices.Min(masters)
 	if leader == mine {
-		m.mu.Lock()
-		already := m.leading
-		m.mu.Unlock()
-		if !already {
-			m.lead()
-		}
+		m.lead(len(masters) >= m.opts.Quorum)
 		return
 	}
 	data, _, err := m.election.conn.Get(m.election.path + "/" + leader)
@@ -179,7 +180,7 @@ func (m *Master) depose() {
 		return
 	}
 	m.log.Warn().Msg("the master lost its leadership")
-	m.leading, m.leader = false, ""
+	m.leading, m.settled, m.leader = false, false, ""
 	for _, f := range m.frameworks {
 		f.stopTimer()
 		if f.stream != nil {

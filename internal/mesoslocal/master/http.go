@@ -20,9 +20,9 @@ func (m *Master) routes() http.Handler {
 		mux.HandleFunc("/master"+path, handler)
 	}
 	leading := func(path string, handler http.HandlerFunc) { handle(path, m.whenLeading(path, handler)) }
-	leading("/api/v1/scheduler", m.authenticated("mesos-master-scheduler", m.serveScheduler))
-	leading("/api/v1/scheduler/", m.authenticated("mesos-master-scheduler", m.serveScheduler))
-	leading("/api/v1", m.authenticated(operatorRealm, m.serveOperator))
+	leading("/api/v1/scheduler", m.whenSettled(m.authenticated("mesos-master-scheduler", m.serveScheduler)))
+	leading("/api/v1/scheduler/", m.whenSettled(m.authenticated("mesos-master-scheduler", m.serveScheduler)))
+	leading("/api/v1", m.whenSettled(m.authenticated(operatorRealm, m.serveOperator)))
 	leading("/state", m.serveState)
 	leading("/state-summary", m.serveState)
 	leading("/frameworks", m.serveFrameworks)
@@ -67,6 +67,20 @@ func (m *Master) whenLeading(path string, handler http.HandlerFunc) http.Handler
 			w.Header().Set("Location", location)
 			w.WriteHeader(http.StatusTemporaryRedirect)
 		}
+	}
+}
+
+// whenSettled answers 503 while the leader waits for its quorum.
+func (m *Master) whenSettled(handler http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		m.mu.Lock()
+		settled := m.settled
+		m.mu.Unlock()
+		if !settled {
+			wire.Text(w, http.StatusServiceUnavailable, "Master has not finished recovery")
+			return
+		}
+		handler(w, r)
 	}
 }
 

@@ -29,6 +29,7 @@ type Options struct {
 	Hostname  string // default: the address
 	WorkDir   string // of the registry of agents; empty: it is kept in memory only
 	ZooKeeper string // zk://host:port,…/path: take part in elections there
+	Quorum    int    // how many masters must be there before the leader serves; default 1
 
 	AgentPingTimeout     time.Duration // default 15 s
 	MaxAgentPingTimeouts int           // default 5
@@ -82,12 +83,14 @@ type Master struct {
 	ctx    context.Context // ends with the master
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // goroutines of the master
+	halt   sync.Once
 	stop   sync.Once
 
 	stopAllocating func()
 
 	mu          sync.Mutex
 	leading     bool
+	settled     bool   // a quorum of masters was there since it leads
 	leader      string // host:port of the leading master, or empty
 	elected     time.Time
 	counters    counters
@@ -137,7 +140,7 @@ func Start(ctx context.Context, options Options) (*Master, error) {
 		}
 	})
 	if opts.ZooKeeper == "" {
-		m.lead()
+		m.lead(true)
 		return m, nil
 	}
 	if err := m.runElection(); err != nil {
@@ -156,10 +159,11 @@ func (m *Master) URL() *url.URL { return &url.URL{Scheme: "http", Host: m.Addr()
 // ID returns the master's id, the prefix of the ids it gives out.
 func (m *Master) ID() string { return m.id }
 
-// Stop ends the master and waits for it. Frameworks and agents see their connections
-// break, as if it had died.
-func (m *Master) Stop() {
-	m.stop.Do(func() {
+// Crash ends the master as SIGKILL would: frameworks and agents see their connections
+// break, and ZooKeeper keeps its node until Stop, as it does that of a dead master for the
+// session's timeout.
+func (m *Master) Crash() {
+	m.halt.Do(func() {
 		m.cancel()
 		m.stopAllocating()
 		_ = m.server.Close() // breaks every connection, which is the point
@@ -171,15 +175,30 @@ func (m *Master) Stop() {
 			agent.cut()
 		}
 		m.mu.Unlock()
-		if m.election != nil {
-			m.election.close()
-		}
 	})
 	m.tasks.Wait()
 }
 
-// lead makes this master the leader: it recovers the agents of the registry.
-func (m *Master) lead() {
+// Stop ends the master and waits for it.
+func (m *Master) Stop() {
+	m.Crash()
+	m.stop.Do(func() {
+		if m.election != nil {
+			m.election.close()
+		}
+	})
+}
+
+// lead makes this master the leader: it recovers the agents of the registry. Until a
+// quorum was there it serves neither frameworks nor agents.
+func (m *Master) lead(quorum bool) {
+	m.mu.Lock()
+	m.settled = m.settled || quorum
+	again := m.leading
+	m.mu.Unlock()
+	if again {
+		return
+	}
 	known, unreachable := m.registry.load()
 	m.mu.Lock()
 	defer m.mu.Unlock()
