@@ -139,6 +139,9 @@ func TestVolumeOutlivesTheAgent(t *testing.T) {
 	volume := filepath.Join(options.WorkDir, "volumes", "roles", "data", "pv")
 	eventually(t, "the volume is there", func() bool { _, err := os.Stat(volume); return err == nil })
 	agent.Crash()
+	eventually(t, "the master notices the end of the agent", func() bool {
+		return strings.Contains(operate(t, master, "/api/v1", `{"type":"GET_AGENTS"}`), `"active":false`)
+	})
 	if agent, err = StartAgent(t.Context(), options); err != nil {
 		t.Fatal(err)
 	}
