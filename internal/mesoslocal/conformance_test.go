@@ -237,7 +237,6 @@ func newSite(t *testing.T, r recording) *site {
 			agent.Stop()
 		}
 	})
-	s.awaitAgents()
 	return s
 }
 
@@ -298,6 +297,9 @@ func (s *site) startAgent(port string) {
 		s.t.Fatal(err)
 	}
 	s.agents[port] = agent
+	if agent.Awaited() == 0 { // it registers at once, which must not be late on the clock
+		eventually(s.t, "the agent registers", func() bool { return s.active(options.Hostname) })
+	}
 	for crept := time.Duration(0); agent.Awaited() > 0 && crept < recoveryTime; crept += 20 * time.Millisecond {
 		<-time.After(50 * time.Millisecond)
 		s.clock.pass(20 * time.Millisecond)
@@ -306,27 +308,6 @@ func (s *site) startAgent(port string) {
 
 // recoveryTime is most of the time that an agent's recovered executors have to come back.
 const recoveryTime = 1900 * time.Millisecond
-
-func (s *site) awaitAgents() {
-	s.t.Helper()
-	deadline := time.Now().Add(patience)
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for ; ; <-ticker.C {
-		registered := 0
-		for _, agent := range s.agents {
-			if agent.ID() != "" {
-				registered++
-			}
-		}
-		if registered == len(s.agents) {
-			return
-		}
-		if time.Now().After(deadline) {
-			s.t.Fatal("the agents do not register")
-		}
-	}
-}
 
 // recordedCycle is the real allocator's interval, with what its runs took.
 const recordedCycle = 1001300 * time.Microsecond
