@@ -23,6 +23,12 @@ type JobPath struct {
 	Name string `path:"name" maxLength:"100" doc:"The job's name."`
 }
 
+// jobScale is a service and how many instances it is to have.
+type jobScale struct {
+	JobPath
+	Body rest.ScaleBody
+}
+
 // JobDocuments is a body that jobfile decodes.
 type JobDocuments struct {
 	ContentType string `header:"Content-Type" doc:"application/json or application/yaml."`
@@ -71,6 +77,10 @@ func (s *Server) jobOperations(api huma.API) {
 				return bodyOf(s.Scheduler.SetPaused(ctx, jobs.Name(in.Name), paused))
 			})
 	}
+	register(api, http.MethodPost, "/v1/jobs/{name}/scale", "scaleJob", "Set how many instances a service has.",
+		func(ctx context.Context, in *jobScale) (*body[jobs.Job], error) {
+			return bodyOf(s.Scheduler.Scale(ctx, jobs.Name(in.Name), in.Body.Instances))
+		})
 	register(api, http.MethodGet, "/v1/jobs/{name}/endpoints", "listEndpoints", "Say where a service's instances listen.",
 		func(ctx context.Context, in *JobPath) (*body[rest.Endpoints], error) {
 			view, err := s.Scheduler.Job(ctx, jobs.Name(in.Name))

@@ -16,6 +16,8 @@ type Scheduler interface {
 	// Delete removes a job; mode says what becomes of its children.
 	Delete(ctx context.Context, name jobs.Name, mode jobs.DeleteMode) error
 	SetPaused(ctx context.Context, name jobs.Name, paused bool) (jobs.Job, error)
+	// Scale sets how many instances a service has.
+	Scale(ctx context.Context, name jobs.Name, instances int) (jobs.Job, error)
 	Job(ctx context.Context, name jobs.Name) (jobs.JobView, error)
 	// Jobs gives a page of the jobs, by name, and how many there are in all.
 	Jobs(ctx context.Context, q jobs.JobQuery) (list []jobs.JobView, total int, err error)

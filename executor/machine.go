@@ -59,7 +59,8 @@ type attempt struct {
 	started    time.Time
 	maxRunAt   time.Time // zero: never
 	stop       *jobs.Stop
-	killed     bool // stopped by a kill, not by max_run_time
+	killed     bool // stopped by a kill, not by max_run_time nor its health
+	unhealthy  bool // stopped for its health
 	giveUpAt   time.Time
 	outcome    jobs.Outcome
 	encoded    []byte // the outcome, as it is stored and sent
@@ -85,6 +86,13 @@ type (
 	stored struct {
 		task jobs.TaskID
 		err  error
+	}
+	// checked: a health check has news; nil: it succeeded. end: the work is
+	// to end for it.
+	checked struct {
+		task jobs.TaskID
+		err  error
+		end  bool
 	}
 	// disconnected: the stream ended.
 	disconnected struct{}
@@ -157,6 +165,8 @@ func (m *machine) step(now time.Time, event any) []effect {
 		out = m.end(now, e)
 	case stored:
 		out = m.report(now, e)
+	case checked:
+		out = m.check(now, e)
 	}
 	out = append(out, m.tick(now)...)
 	return append(out, m.leave(now)...)
@@ -233,6 +243,25 @@ func (m *machine) stop(now time.Time, a *attempt, s jobs.Stop, kill bool) []effe
 	}
 	a.phase, a.stop, a.killed = stopping, &s, kill
 	return []effect{halt{a.task.ID, s}}
+}
+
+// check tells how a work's health changed, and ends the work for it.
+func (m *machine) check(now time.Time, e checked) []effect {
+	a := m.tasks[e.task]
+	if a == nil || a.phase != working {
+		return nil
+	}
+	healthy := e.err == nil
+	u := Update{State: jobs.TaskRunning, Reason: reasonHealth, Healthy: &healthy}
+	if !healthy {
+		u.Message = bounded(e.err.Error(), maxMessage)
+	}
+	out := m.update(now, a, u)
+	if e.end {
+		a.unhealthy = true
+		out = append(out, m.stop(now, a, jobs.Stop{Reason: u.Message, Grace: a.assignment.KillGrace.D()}, false)...)
+	}
+	return out
 }
 
 func (m *machine) end(now time.Time, e ended) []effect {

@@ -13,12 +13,15 @@ import (
 // maxMessage bounds what an outcome says in words: it travels in an update.
 const maxMessage = 4 << 10
 
-// reasonMaxRun is Mesos's own reason for what max_run_time is here.
-const reasonMaxRun = "REASON_MAX_COMPLETION_TIME_REACHED"
+// Mesos's own reasons for what is max_run_time here, and for news of health.
+const (
+	reasonMaxRun = "REASON_MAX_COMPLETION_TIME_REACHED"
+	reasonHealth = "REASON_TASK_HEALTH_CHECK_STATUS_UPDATED"
+)
 
 // conclude makes the one outcome of an attempt. A work that was killed has
 // Killed, whatever it returned; one that max_run_time stopped has failed,
-// unless it was done in time to say so.
+// unless it was done in time to say so; one that its health stopped has failed.
 func conclude(a *attempt, r report, now time.Time) jobs.Outcome {
 	if r.former != nil {
 		return *r.former
@@ -32,7 +35,7 @@ func conclude(a *attempt, r report, now time.Time) jobs.Outcome {
 		o.Started = time.Time{}
 	}
 	o.Killed = a.killed && !r.notStarted
-	o.OK = r.err == nil && !o.Killed
+	o.OK = r.err == nil && !o.Killed && !a.unhealthy
 	o.Permanent = !o.OK && !o.Killed && jobs.IsPermanent(r.err)
 	o.Message = bounded(explain(a, r, o), maxMessage)
 	return o
@@ -94,6 +97,8 @@ func terminalUpdate(a *attempt, storeErr error) Update {
 		u.State = jobs.TaskFinished
 	case a.outcome.Killed:
 		u.State = jobs.TaskKilled
+	case a.unhealthy:
+		u.Healthy = new(bool)
 	case a.stop != nil:
 		u.Reason = reasonMaxRun
 	}

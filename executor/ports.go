@@ -44,6 +44,7 @@ type Update struct {
 	UUID      []byte // 16 bytes, the same in every repetition
 	Data      []byte // of a terminal update: the jobs.Outcome as JSON
 	Timestamp time.Time
+	Healthy   *bool // what a health check says; nil: nothing
 }
 
 // Event is something the agent said.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 
 	"tidemill/jobs"
 )
@@ -47,6 +48,13 @@ func (x *Executor) work(ctx context.Context, a jobs.Assignment) (r report) {
 	}()
 	if a.Stage == 0 {
 		return plan(ctx, kind, a, rt)
+	}
+	if a.Health != nil {
+		checking, stop := context.WithCancel(ctx)
+		var checks sync.WaitGroup
+		checks.Go(func() { x.checkHealth(checking, kind, a, rt.dir) })
+		defer checks.Wait()
+		defer stop()
 	}
 	result, err := kind.Work(ctx, a, rt)
 	return report{result: result, err: err}

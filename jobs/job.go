@@ -41,6 +41,7 @@ type Job struct {
 	Isolation     Isolation       `json:"isolation,omitempty"`
 	Resources     Resources       `json:"resources,omitzero"`
 	Placement     Placement       `json:"placement,omitzero"`
+	Service       *Service        `json:"service,omitempty"` // how a service's instances are kept
 	Paused        bool            `json:"paused,omitempty"`
 	Spec          json.RawMessage `json:"spec,omitempty"`
 
@@ -161,6 +162,10 @@ func (j Job) WithDefaults(t Traits) Job {
 	setDefault(&j.Resources.Mem, 64)
 	setDefault(&j.Placement.Near, t.Near)
 	j.Resources.Ports = max(j.Resources.Ports, t.Ports)
+	if t.Service {
+		j.Service = j.Service.withDefaults(t)
+		j.Resources.Ports = max(j.Resources.Ports, len(j.Service.Ports))
+	}
 	if j.Placement.Wait == nil {
 		j.Placement.Wait = ptr(DefaultWait)
 	}

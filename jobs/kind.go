@@ -30,6 +30,27 @@ type Planner interface {
 	Plan(ctx context.Context, a Assignment, rt Runtime) (Plan, error)
 }
 
+// HealthChecker is a kind that checks a running work by a command, in the
+// work's own surroundings. It returns nil where the command exits with 0.
+type HealthChecker interface {
+	CheckHealth(ctx context.Context, command string, a Assignment, sandbox string) error
+}
+
+// Native is a kind whose work can be said in Mesos's own words, so that its
+// built-in executors can do it. It is pure.
+type Native interface {
+	Native(a Assignment) Command
+}
+
+// Command is a process for Mesos's built-in executors: a text for the shell,
+// or a program with its arguments, or arguments for the image's own program.
+type Command struct {
+	Shell     string
+	Program   string
+	Arguments []string
+	Env       map[string]string
+}
+
 // Where a task can be near to.
 const (
 	NearCassandra = "cassandra"
@@ -39,6 +60,8 @@ const (
 // Traits is what a spec means to the scheduler.
 type Traits struct {
 	Service    bool      // has no end; its instances are its splits
+	Instances  int       // of a service; default
+	Health     *Health   // of a service; default
 	Planned    bool      // the kind is a Planner and the run needs a plan
 	Idempotent bool      // an attempt of unknown outcome may be repeated at once
 	Isolation  Isolation // default
@@ -54,6 +77,11 @@ type Traits struct {
 	Connections []string
 	// Keyspaces are the keyspaces the work reads or writes.
 	Keyspaces []string
+	// ChecksCommands: the kind is a HealthChecker.
+	ChecksCommands bool
+	// Container is the image that the work runs in: the kind is Native then,
+	// and Mesos's built-in executors do the work.
+	Container *Container
 }
 
 // Assignment is all that an executor is told of one attempt: the data of
@@ -86,6 +114,8 @@ type Assignment struct {
 	Inputs    map[Name]map[string]string `json:"inputs,omitempty"`
 	Resources Resources                  `json:"resources"`
 	Ports     []uint64                   `json:"ports,omitempty"`
+	PortNames []string                   `json:"port_names,omitempty"` // of the first ports
+	Health    *Health                    `json:"health,omitempty"`     // of a service's instance
 	Host      string                     `json:"host"`
 	StartBy   time.Time                  `json:"start_by"`
 	MaxRun    Duration                   `json:"max_run,omitempty"`
@@ -210,6 +240,9 @@ func (r *Registry) Check(j Job) (Job, Traits, error) {
 		return j, Traits{}, e
 	}
 	t, specErr := k.Check(j.Spec)
+	if _, native := k.(Native); t.Container != nil && !native {
+		return j, t, fmt.Errorf("kind %q has containers, and does not say its work in Mesos's words", j.Kind)
+	}
 	if err := j.Validate(t, specErr); err != nil {
 		return j, t, err
 	}

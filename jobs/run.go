@@ -81,6 +81,9 @@ type Run struct {
 	// PlanChunks counts the chunks of a sealed plan; 0 where the plan is the
 	// kind's static one.
 	PlanChunks int `json:"plan_chunks,omitempty"`
+	// Revision is a service's version that its instances must have been
+	// launched with, or a later one; others are replaced.
+	Revision int64 `json:"revision,omitempty"`
 	// Version stamps the run's writes: microseconds, strictly increasing per
 	// target, given by the leader when planning starts.
 	Version int64 `json:"version,omitempty"`
@@ -191,7 +194,8 @@ type Task struct {
 	// Seen is set by the first update: without it, "unknown" may mean "never started".
 	Seen bool `json:"seen,omitempty"`
 	// Starts counts the split's starts of work up to and with this attempt;
-	// LaunchFailures the launches that never started.
+	// (of a service's instance: since it last ran well), LaunchFailures the
+	// launches that never started.
 	Starts         int `json:"starts,omitempty"`
 	LaunchFailures int `json:"launch_failures,omitempty"`
 
@@ -217,6 +221,11 @@ type Task struct {
 	EndingSince time.Time `json:"ending_since,omitzero"`
 	// UnknownSince is when its state became unknown.
 	UnknownSince time.Time `json:"unknown_since,omitzero"`
+
+	// JobVersion is the job's that a service's instance was launched with, and
+	// Health what its checks say.
+	JobVersion int64       `json:"job_version,omitempty"`
+	Health     HealthState `json:"health,omitempty"`
 
 	// Kill is a persisted intent to kill, with its reason; sent again until a final state.
 	Kill string `json:"kill,omitempty"`

@@ -23,6 +23,7 @@ func (j Job) Validate(t Traits, specErr error) error {
 	j.validateWhen(&e, t)
 	j.validatePolicies(&e)
 	j.validatePlacement(&e)
+	j.validateService(&e, t)
 	e.AddAll("spec", specErr)
 	return e.Err()
 }

@@ -18,6 +18,7 @@ type JobView struct {
 	Children    []Name     `json:"children,omitempty"`
 	Held        string     `json:"held,omitempty"`      // why nothing of it runs: an unreadable record, a hold
 	Endpoints   []Endpoint `json:"endpoints,omitempty"` // of a service's running instances
+	Instances   *Instances `json:"instances,omitempty"` // of a service
 	// Skipped are the latest ranges of instants for which there is no run; lists leave them out.
 	Skipped []SkippedRange `json:"skipped,omitempty"`
 }
@@ -31,12 +32,23 @@ type SkippedRange struct {
 	At     time.Time `json:"at"` // when it was decided
 }
 
+// Instances counts a service's instances.
+type Instances struct {
+	Wanted   int `json:"wanted"`
+	Running  int `json:"running"`
+	Healthy  int `json:"healthy"`  // running, and their checks succeed
+	Outdated int `json:"outdated"` // running, and to be replaced after an edit
+}
+
 // Endpoint is where a running instance of a service listens.
 type Endpoint struct {
 	Task  TaskID   `json:"task"`
 	Host  string   `json:"host"`
 	Ports []uint64 `json:"ports"`
 	URL   string   `json:"url,omitempty"`
+	// Names are the ports that have one; Health is empty without checks.
+	Names  map[string]uint64 `json:"names,omitempty"`
+	Health HealthState       `json:"health,omitempty"`
 }
 
 // RunView is a run with its splits; lists leave Tasks and Waiting out.

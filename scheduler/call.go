@@ -75,12 +75,36 @@ type Launch struct {
 	Task      jobs.TaskID
 	Name      string
 	Agent     string
-	Executor  ExecutorSpec
+	Executor  ExecutorSpec // of ours; left out where Native is set
+	Native    *NativeTask
+	Discovery *Discovery     // of a service
 	Resources jobs.Resources // of the task, without the executor's
 	Ports     []uint64
 	Data      []byte // an Assignment
 	Labels    map[string]string
 	KillGrace time.Duration
+}
+
+// NativeTask is what Mesos's built-in executors are told.
+type NativeTask struct {
+	User      string
+	Command   jobs.Command
+	Container jobs.Container
+	PortNames []string // of the first of the task's ports
+	Health    *jobs.Health
+	MaxRun    time.Duration
+}
+
+// Discovery is how others find a service's instance.
+type Discovery struct {
+	Name, Version string
+	Ports         []Port
+}
+
+// Port is one of a task's ports, and its name if it has one.
+type Port struct {
+	Number uint64
+	Name   string
 }
 
 // ExecutorSpec becomes an ExecutorInfo, always the same one: Mesos refuses

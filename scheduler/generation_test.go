@@ -49,7 +49,7 @@ func TestIDsOutliveHistory(t *testing.T) {
 }
 
 // servingJob makes a core that has a service.
-func servingJob(t *testing.T) (*script, jobs.Job, jobs.RunID) {
+func servingJob(t *testing.T) (*script, jobs.RunID) {
 	t.Helper()
 	s := newScript(t, manual(nil))
 	kinds, err := jobs.NewRegistry(stubKind{}, stubService{})
@@ -62,11 +62,11 @@ func servingJob(t *testing.T) (*script, jobs.Job, jobs.RunID) {
 	if err := s.step(Request{Do: ApplyJobs{Jobs: []jobs.Job{service}}}).Answers[0].Err; err != nil {
 		t.Fatal(err)
 	}
-	return s, service, s.core.jobs["s"].live[0].rec.ID
+	return s, s.core.jobs["s"].live[0].rec.ID
 }
 
 func TestServicesInstanceBeginsAgainWhenItEndsWell(t *testing.T) {
-	s, _, run := servingJob(t)
+	s, run := servingJob(t)
 	s.executorSays(s.launchOne("a"), jobs.TaskFinished)
 	s.failover()
 	s.wait(20 * time.Second)
@@ -75,10 +75,10 @@ func TestServicesInstanceBeginsAgainWhenItEndsWell(t *testing.T) {
 }
 
 func TestRerunOfAServiceIsRefusedAfterAFailover(t *testing.T) {
-	s, service, old := servingJob(t)
-	service.Description = "edited"
-	s.step(Request{Do: ApplyJobs{Jobs: []jobs.Job{service}}})
+	s, old := servingJob(t)
+	s.step(Request{Do: PauseJob{Name: "s", Paused: true}})
 	s.wantRun(old, jobs.RunCancelled)
+	s.step(Request{Do: PauseJob{Name: "s"}})
 	s.failover()
 	if s.step(Request{Do: RerunRun{ID: old}}).Answers[0].Err == nil {
 		t.Error("a run of a service is done again beside the one that lives")

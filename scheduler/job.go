@@ -282,13 +282,3 @@ func (c *Core) createScheduled(j *job, at schedule.Instant, by jobs.Trigger) {
 		Interval: jobs.Interval{Start: from, End: to}, FireChildren: true,
 	})
 }
-
-// ensureService keeps one run of a service alive while it is not paused.
-func (c *Core) ensureService(j *job) {
-	if !j.traits.Service || !j.declared() || j.held != "" || j.rec.Job.Paused || len(j.live) > 0 {
-		return
-	}
-	j.state.Generations++
-	c.touch(stateChange{j})
-	c.createRun(j, jobs.Run{Key: "service", Generation: j.state.Generations, Trigger: jobs.ByService, Nominal: c.now})
-}

@@ -92,9 +92,11 @@ func (c *Core) waitingTask(s *split) match.Task {
 	if t.Constraints.Counted() && len(s.run.splits) > 1 { // a single task's always hold
 		t.Run, t.Placed = string(s.run.rec.ID), s.run.tally()
 	}
-	if job.Isolation == jobs.IsolationShared {
+	switch {
+	case s.run.traits.Container != nil: // the built-in executors' share is the agent's own
+	case job.Isolation == jobs.IsolationShared:
 		t.Executor = match.Executor{Shared: true, Resources: c.cfg.Shared.Resources}
-	} else {
+	default:
 		t.Executor = match.Executor{Resources: c.cfg.Own.Resources}
 	}
 	return t
@@ -144,8 +146,24 @@ func (c *Core) launch(s *split, p match.Placement, o *jobs.Offer) Launch {
 		Launched: c.now, StartBy: c.startBy(x), Resources: job.Resources,
 		Shown: x.constraints().Shown(o),
 	}}
-	exec := c.executorFor(t, p, o)
-	t.rec.Executor = exec.ID
+	l := Launch{
+		Task: t.rec.ID, Name: taskName(x, s), Agent: o.AgentID, Resources: job.Resources, Ports: p.Ports, KillGrace: job.KillGrace.D(),
+		Labels:    map[string]string{"tidemill_job": string(x.rec.Job), "tidemill_run": string(x.rec.ID), "tidemill_kind": job.Kind},
+		Discovery: x.discovery(t),
+	}
+	if x.traits.Container != nil {
+		t.rec.Executor, t.rec.StartBy = string(t.rec.ID), time.Time{}
+		l.Native = c.nativeTask(t, s)
+	} else {
+		l.Executor, l.Data = c.executorFor(t, p, o), mustJSON(c.assignment(t, s))
+		t.rec.Executor = l.Executor.ID
+	}
+	if x.traits.Service {
+		t.rec.JobVersion = x.rec.JobVersion
+		if job.Service.Health != nil {
+			t.rec.Health = jobs.HealthUnknown
+		}
+	}
 	c.unqueue(s)
 	s.current, s.since, s.refusals = t, time.Time{}, nil
 	if len(t.rec.Shown) > 0 {
@@ -157,11 +175,7 @@ func (c *Core) launch(s *split, p match.Placement, o *jobs.Offer) Launch {
 	c.noticeTask(t)
 	c.watchTask(t)
 	c.watchAway(t)
-	return Launch{
-		Task: t.rec.ID, Name: taskName(x, s), Agent: o.AgentID, Executor: exec, Resources: job.Resources, Ports: p.Ports,
-		Data: mustJSON(c.assignment(t, s)), KillGrace: job.KillGrace.D(),
-		Labels: map[string]string{"tidemill_job": string(x.rec.Job), "tidemill_run": string(x.rec.ID), "tidemill_kind": job.Kind},
-	}
+	return l
 }
 
 // taskName is what Mesos's own pages show.
@@ -200,6 +214,9 @@ func (c *Core) assignment(t *task, s *split) jobs.Assignment {
 	}
 	if x.rec.Rerun != nil {
 		a.Origin = x.rec.Rerun.Origin
+	}
+	if job.Service != nil {
+		a.PortNames, a.Health = job.Service.Ports, job.Service.Health
 	}
 	if limit := job.MaxRunTime; limit > 0 && !x.traits.Service {
 		a.MaxRun = limit

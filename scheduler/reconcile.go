@@ -82,8 +82,10 @@ func (c *Core) resumeTask(t *task) {
 		c.at(c.now, func() { c.kill(t, t.run.rec.Reason) })
 	case t.rec.State == jobs.AttemptLaunching:
 		c.watchTask(t)
+	default:
+		c.watchInstance(t)
 	}
-	if a := c.agentOf(t.rec.Agent); t.run.rec.Pinned.Isolation == jobs.IsolationShared {
+	if a := c.agentOf(t.rec.Agent); t.run.rec.Pinned.Isolation == jobs.IsolationShared && !t.native() {
 		a.live[t.rec.Executor]++
 	}
 }

@@ -243,11 +243,11 @@ func (c *Core) loadJobs(records []Record, held map[jobs.Name]string) {
 
 // compile prepares what is derived from a job's declaration.
 func (c *Core) compile(j *job) error {
-	_, traits, err := c.kinds.Check(j.rec.Job)
+	full, traits, err := c.kinds.Check(j.rec.Job)
 	if err != nil {
 		return err
 	}
-	j.traits, j.sched = traits, nil
+	j.rec.Job, j.traits, j.sched = full, traits, nil // an older program left out what it did not know
 	if j.rec.Job.Schedule != nil {
 		j.sched, err = j.rec.Job.Schedule.Compile(j.name, j.rec.FirstApplied)
 	}
@@ -339,11 +339,11 @@ func (c *Core) restoreRun(x *run, chunks map[string][]byte) error {
 	if x.rec.Pinned == nil {
 		return fmt.Errorf("a live run without its job")
 	}
-	_, traits, err := c.kinds.Check(*x.rec.Pinned)
+	full, traits, err := c.kinds.Check(*x.rec.Pinned)
 	if err != nil {
 		return err
 	}
-	x.traits = traits
+	x.rec.Pinned, x.traits = &full, traits
 	if x.plan, err = storedPlan(x, chunks); err != nil {
 		return err
 	}

@@ -25,6 +25,11 @@ type (
 		Name   jobs.Name
 		Paused bool
 	}
+	// ScaleJob sets how many instances a service has; the answer is a jobs.Job.
+	ScaleJob struct {
+		Name      jobs.Name
+		Instances int
+	}
 	// StartRun makes a run by hand; the answer is a jobs.Run.
 	StartRun struct{ jobs.RunRequest }
 	// KillRun cancels a run.
@@ -78,6 +83,8 @@ func (c *Core) onRequest(r Request) {
 		err = c.deleteJob(do.Name, do.Mode)
 	case PauseJob:
 		value, err = c.pauseJob(do.Name, do.Paused)
+	case ScaleJob:
+		value, err = c.scaleJob(do.Name, do.Instances)
 	case StartRun:
 		value, err = c.startRun(do.RunRequest)
 	case KillRun:
@@ -237,11 +244,7 @@ func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) {
 	if wasPaused && !n.Paused {
 		c.skipPaused(j)
 	}
-	if traits.Service {
-		for _, x := range slices.Clone(j.live) {
-			c.cancel(x, jobs.RunCancelled, "the job was changed")
-		}
-	}
+	c.editService(j)
 	c.ensureService(j)
 	c.watchSchedule(j)
 	c.catchUp(j)

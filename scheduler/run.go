@@ -206,6 +206,8 @@ func (x *run) splitsOf(stage int) []jobs.Split {
 				list = append(list, s)
 			}
 		}
+	case x.traits.Service:
+		list = x.instances()
 	case len(x.traits.Splits) > 0:
 		list = x.traits.Splits
 	default:
@@ -236,6 +238,8 @@ func (c *Core) progress(x *run) {
 		if !x.hasLive() && !c.leavesUnknown(x) {
 			c.finish(x, x.rec.Cancel, x.rec.Reason)
 		}
+	case x.traits.Service:
+		c.roll(x)
 	case x.rec.State == jobs.RunPlanning:
 		if s := x.splits[0]; s.succeeded != nil && !s.fetching {
 			s.fetching = true

@@ -162,6 +162,11 @@ func (s *Scheduler) SetPaused(ctx context.Context, name jobs.Name, paused bool) 
 	return request[jobs.Job](ctx, s, PauseJob{Name: name, Paused: paused})
 }
 
+// Scale sets how many instances a service has.
+func (s *Scheduler) Scale(ctx context.Context, name jobs.Name, instances int) (jobs.Job, error) {
+	return request[jobs.Job](ctx, s, ScaleJob{Name: name, Instances: instances})
+}
+
 // StartRun makes a run by hand.
 func (s *Scheduler) StartRun(ctx context.Context, r jobs.RunRequest) (jobs.Run, error) {
 	return request[jobs.Run](ctx, s, StartRun{r})
@@ -287,7 +292,7 @@ func (s *Scheduler) Log(ctx context.Context, id jobs.TaskID, stream string, offs
 	if stream != jobs.StdoutFile && stream != jobs.StderrFile {
 		return jobs.LogChunk{}, &jobs.Error{Code: jobs.Invalid, Op: "read log", Message: "stream is stdout or stderr, not " + stream}
 	}
-	data, size, err := s.opt.Files.Read(ctx, where, jobs.TaskDir(id)+"/"+stream, offset, limit)
+	data, size, err := s.opt.Files.Read(ctx, where, logPath(&task, stream), offset, limit)
 	if err != nil {
 		return jobs.LogChunk{}, &jobs.Error{
 			Code: jobs.Unavailable, Op: "read log", Subject: "task " + string(id), Err: err,

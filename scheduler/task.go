@@ -18,6 +18,7 @@ type split struct {
 	starts    int   // of work
 	failures  int   // of launches, since the last start
 	current   *task // launching, running, or unknown and not given up
+	outgoing  *task // of a service's instance: it serves until current is healthy
 	succeeded *task
 	failed    bool
 	fetching  bool      // a planning task's plan is being read
@@ -71,16 +72,26 @@ func (c *Core) adopt(x *run, t *task) {
 	if t.rec.Stage != x.rec.Stage || t.rec.Split >= len(x.splits) {
 		return
 	}
-	s := x.splits[t.rec.Split]
+	x.splits[t.rec.Split].attach(t)
+}
+
+// attach gives a split one of its attempts.
+func (s *split) attach(t *task) {
 	t.split = s
-	s.attempts = max(s.attempts, t.rec.Attempt)
-	s.starts = max(s.starts, t.rec.Starts)
+	if t.rec.Attempt > s.attempts {
+		s.attempts, s.starts = t.rec.Attempt, t.rec.Starts
+	}
 	switch {
-	case t.rec.State == jobs.AttemptSucceeded && s.succeeded == nil && !x.traits.Service:
+	case t.rec.State == jobs.AttemptSucceeded && s.succeeded == nil && !s.run.traits.Service:
 		s.succeeded = t
-		x.done++
-	case !t.rec.State.Final() && !t.rec.Superseded:
+		s.run.done++
+	case t.rec.State.Final() || t.rec.Superseded:
+	case s.current == nil:
 		s.current = t
+	case s.current.rec.Attempt < t.rec.Attempt: // a service's instances, one beside the other
+		s.outgoing, s.current = s.current, t
+	default:
+		s.outgoing = t
 	}
 }
 
@@ -138,6 +149,9 @@ func (c *Core) ended(t *task, state jobs.AttemptState, reason, message string) {
 	c.judge(t)
 	x := t.run
 	s := t.split
+	if s != nil && s.outgoing == t {
+		s.outgoing = nil
+	}
 	if s == nil || s.current != t {
 		c.progress(x)
 		return
@@ -154,12 +168,12 @@ func (c *Core) ended(t *task, state jobs.AttemptState, reason, message string) {
 
 // afterAttempt decides what a split does next.
 func (c *Core) afterAttempt(s *split, t *task) {
+	if s.run.traits.Service {
+		c.afterInstance(s, t)
+		return
+	}
 	switch t.rec.State {
 	case jobs.AttemptSucceeded:
-		if s.run.traits.Service {
-			s.attemptFailed(c, explainEnd(t), false) // a service has no end: the instance begins again
-			return
-		}
 		if err := s.run.addResults(t.rec.Results); err != nil {
 			s.attemptFailed(c, err.Error(), true)
 			return
@@ -199,8 +213,7 @@ func explainEnd(t *task) string {
 // attemptFailed tries the split again, if its job still allows it.
 func (s *split) attemptFailed(c *Core, reason string, permanent bool) {
 	job := s.run.pinned()
-	service := s.run.traits.Service
-	if !service && (permanent || s.starts >= job.Retry.Attempts) {
+	if !s.run.traits.Service && (permanent || s.starts >= job.Retry.Attempts) {
 		s.failed = true
 		if !permanent {
 			reason = fmt.Sprintf("%s (start %d of %d)", reason, s.starts, job.Retry.Attempts)
@@ -208,16 +221,8 @@ func (s *split) attemptFailed(c *Core, reason string, permanent bool) {
 		c.cancel(s.run, jobs.RunFailed, s.name()+reason)
 		return
 	}
-	n := s.starts + 1
-	if t := s.latest(); service && t != nil && t.rec.Ended.Sub(t.rec.Started) > stable && !t.rec.Started.IsZero() {
-		n = 2 // it had run well: no growing back-off
-	}
-	s.delay(c, job.Retry.BackoffBefore(n, string(s.run.rec.ID)), reason)
+	s.delay(c, job.Retry.BackoffBefore(s.starts+1, string(s.run.rec.ID)), reason)
 }
-
-// stable is how long an instance of a service must have run for its failure
-// not to lengthen the back-off.
-const stable = time.Minute
 
 // launchFailed launches the split again: no work was done, so it is not one
 // of its starts.
@@ -289,6 +294,9 @@ func (c *Core) setUnknown(t *task, reason, message string) {
 		return
 	}
 	t.rec.State, t.rec.Reason, t.rec.Message, t.rec.UnknownSince = jobs.AttemptUnknown, reason, message, c.now
+	if t.split != nil && t.split.outgoing == t { // its successor is there
+		t.rec.Superseded, t.split.outgoing, t.run.placed = true, nil, nil
+	}
 	c.touch(t)
 	c.noticeTask(t)
 	c.decideUnknown(t)
@@ -334,7 +342,7 @@ func (c *Core) supersede(t *task, policy jobs.OnUnknown) {
 func (c *Core) giveUpAt(t *task) (time.Time, jobs.OnUnknown) {
 	x := t.run
 	at, policy := t.rec.UnknownSince, jobs.UnknownRetry
-	if !x.traits.Idempotent {
+	if !x.traits.Idempotent || (t.native() && !t.rec.Seen) { // without a start_by it may still begin
 		policy = x.pinned().OnUnknown
 		if policy == jobs.UnknownRetry {
 			return c.deadAt(t), policy

@@ -78,7 +78,7 @@ func (c *Core) endLate(t *task, u jobs.Update) {
 }
 
 func (c *Core) onAlive(t *task, u jobs.Update) {
-	changed := !t.rec.Seen
+	changed, back := !t.rec.Seen, t.rec.State == jobs.AttemptUnknown
 	t.rec.Seen, t.answered = true, true
 	if t.rec.State == jobs.AttemptUnknown {
 		if !c.returned(t) {
@@ -98,22 +98,37 @@ func (c *Core) onAlive(t *task, u jobs.Update) {
 	} else if t.rec.State == jobs.AttemptUnknown {
 		t.rec.State = jobs.AttemptLaunching
 	}
+	if t.takeHealth(u) {
+		changed = true
+		c.noticeTask(t)
+	}
 	if changed {
 		c.touch(t)
 	}
 	x := t.run
+	if changed {
+		c.watchInstance(t)
+		c.roll(x)
+	}
 	if x.rec.Started.IsZero() {
 		x.rec.Started = c.now
 		c.touch(x)
 		c.watchRunTime(x)
 	}
-	if x.rec.Cancel != "" {
+	switch {
+	case x.rec.Cancel != "":
 		c.kill(t, x.rec.Reason)
+	case back && t.rec.Kill != "":
+		c.sendKill(t)
 	}
 }
 
 // onEnd takes a final state by the executor's or the agent's word.
 func (c *Core) onEnd(t *task, u jobs.Update) {
+	if t.native() {
+		c.endNative(t, u)
+		return
+	}
 	var out jobs.Outcome
 	if len(u.Data) > 0 && json.Unmarshal(u.Data, &out) == nil && out.Task == t.rec.ID {
 		c.settle(t, &out, u)
@@ -170,14 +185,8 @@ func (c *Core) settle(t *task, out *jobs.Outcome, u jobs.Update) {
 	case out.NotStarted:
 		c.ended(t, jobs.AttemptNotStarted, refusedByExecutor, message)
 	case out.Killed:
-		reason := t.rec.Kill
-		if u.Reason == reasonDraining && reason == "" {
-			t.rec.Drained, reason = true, "its agent is drained"
-		}
-		if reason == "" {
-			reason = "killed, but not by this scheduler"
-		}
-		c.ended(t, jobs.AttemptKilled, reason, message)
+		t.rec.Drained = t.rec.Drained || u.Reason == reasonDraining && t.rec.Kill == ""
+		c.ended(t, jobs.AttemptKilled, killReason(t), message)
 	default:
 		c.ended(t, jobs.AttemptFailed, u.Reason, message)
 	}
@@ -186,7 +195,7 @@ func (c *Core) settle(t *task, out *jobs.Outcome, u jobs.Update) {
 // succeed ends an attempt well. The first success settles a split: one of an
 // attempt that was given up while unknown counts, and ends its successor.
 func (c *Core) succeed(t *task, reason, message string) {
-	if s := t.split; t.rec.Superseded && s != nil && !s.settled() && t.run.rec.Cancel == "" {
+	if s := t.split; t.rec.Superseded && !t.run.traits.Service && s != nil && !s.settled() && t.run.rec.Cancel == "" {
 		t.rec.Superseded = false
 		if s.current != nil {
 			c.kill(s.current, "attempt "+string(t.rec.ID)+" succeeded after all")

@@ -72,6 +72,7 @@ func (c *Core) summary(j *job) jobs.JobView {
 			v.Next = &next.Actual
 		}
 	}
+	v.Instances = c.countInstances(j)
 	last := j.recent
 	if len(j.live) > 0 {
 		last = j.live
@@ -102,22 +103,6 @@ func (j *job) situation() string {
 		return "paused"
 	}
 	return "idle"
-}
-
-func (j *job) endpoints() []jobs.Endpoint {
-	var out []jobs.Endpoint
-	for _, x := range j.live {
-		for _, t := range x.orderedTasks() {
-			if t.rec.State != jobs.AttemptRunning || len(t.rec.Ports) == 0 {
-				continue
-			}
-			out = append(out, jobs.Endpoint{
-				Task: t.rec.ID, Host: t.rec.Host, Ports: slices.Clone(t.rec.Ports),
-				URL: fmt.Sprintf("http://%s:%d", t.rec.Host, t.rec.Ports[0]),
-			})
-		}
-	}
-	return out
 }
 
 // Jobs lists the jobs that a query selects, by name, and how many there are.

@@ -218,6 +218,19 @@ func (s *Scheduler) SetPaused(_ context.Context, name jobs.Name, paused bool) (j
 	return v.Job, nil
 }
 
+// Scale sets how many instances a service has.
+func (s *Scheduler) Scale(_ context.Context, name jobs.Name, instances int) (jobs.Job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, err := s.find("scale", name)
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	v.Service = &jobs.Service{Instances: &instances}
+	s.put(v)
+	return v.Job, nil
+}
+
 // Job shows one job.
 func (s *Scheduler) Job(_ context.Context, name jobs.Name) (jobs.JobView, error) {
 	s.mu.Lock()

@@ -14,16 +14,18 @@ import (
 )
 
 type jobCmd struct {
-	Validate jobValidate `cmd:"" help:"Check job files without a server."`
-	Apply    jobApply    `cmd:"" help:"Create or replace the jobs in files, all or none."`
-	List     jobList     `cmd:"" help:"List jobs."`
-	Show     jobShow     `cmd:"" help:"Show a job; with --output yaml in a form that can be applied again."`
-	Run      jobRun      `cmd:"" help:"Run a job now."`
-	Next     jobNext     `cmd:"" help:"List the coming instants of a job."`
-	Backfill jobBackfill `cmd:"" help:"Run the instants of an interval that has passed."`
-	Pause    jobPause    `cmd:"" help:"Pause jobs; the instances of a service stop."`
-	Resume   jobResume   `cmd:"" help:"Resume paused jobs."`
-	Delete   jobDelete   `cmd:"" help:"Delete jobs; their runs are killed."`
+	Validate  jobValidate  `cmd:"" help:"Check job files without a server."`
+	Apply     jobApply     `cmd:"" help:"Create or replace the jobs in files, all or none."`
+	List      jobList      `cmd:"" help:"List jobs."`
+	Show      jobShow      `cmd:"" help:"Show a job; with --output yaml in a form that can be applied again."`
+	Run       jobRun       `cmd:"" help:"Run a job now."`
+	Next      jobNext      `cmd:"" help:"List the coming instants of a job."`
+	Backfill  jobBackfill  `cmd:"" help:"Run the instants of an interval that has passed."`
+	Pause     jobPause     `cmd:"" help:"Pause jobs; the instances of a service stop."`
+	Resume    jobResume    `cmd:"" help:"Resume paused jobs."`
+	Scale     jobScale     `cmd:"" help:"Set how many instances a service has."`
+	Endpoints jobEndpoints `cmd:"" help:"Say where a service's instances listen."`
+	Delete    jobDelete    `cmd:"" help:"Delete jobs; their runs are killed."`
 }
 
 // files names where jobs are read from.
@@ -186,8 +188,11 @@ func describeJob(w io.Writer, v jobs.JobView) {
 	for _, child := range v.Children {
 		row(w, "Before", child)
 	}
+	if n := v.Instances; n != nil {
+		row(w, "Instances", fmt.Sprintf("%d of %d running, %d healthy, %d to be replaced", n.Running, n.Wanted, n.Healthy, n.Outdated))
+	}
 	for _, e := range v.Endpoints {
-		row(w, "Listens", e.URL, e.Host, fmt.Sprint(e.Ports))
+		row(w, "Listens", e.URL, portsOf(e), healthOf(e))
 	}
 }
 

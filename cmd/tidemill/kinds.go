@@ -13,9 +13,11 @@ import (
 
 // kinds lists every kind of job that this program knows.
 func kinds() (*jobs.Registry, error) {
+	commands := command.New()
 	return jobs.NewRegistry(
 		archive.Kind{},
-		command.New(),
+		commands,
+		commands.Service(),
 		ingest.Kind{},
 		noop.Kind{},
 		report.Kind{},

@@ -100,6 +100,19 @@ func (c *Client) SetPaused(ctx context.Context, name jobs.Name, paused bool) (j 
 	return j, err
 }
 
+// Scale sets how many instances a service has.
+func (c *Client) Scale(ctx context.Context, name jobs.Name, instances int) (j jobs.Job, err error) {
+	err = c.call(ctx, http.MethodPost, c.at("v1", "jobs", string(name), "scale"), rest.ScaleBody{Instances: instances}, &j)
+	return j, err
+}
+
+// Endpoints says where a service's running instances listen.
+func (c *Client) Endpoints(ctx context.Context, name jobs.Name) ([]jobs.Endpoint, error) {
+	var out rest.Endpoints
+	err := c.call(ctx, http.MethodGet, c.at("v1", "jobs", string(name), "endpoints"), nil, &out)
+	return out.Endpoints, err
+}
+
 // Job shows one job.
 func (c *Client) Job(ctx context.Context, name jobs.Name) (v jobs.JobView, err error) {
 	err = c.call(ctx, http.MethodGet, c.at("v1", "jobs", string(name)), nil, &v)

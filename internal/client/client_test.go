@@ -122,6 +122,13 @@ func TestChanges(t *testing.T) {
 			t.Errorf("SetPaused(%v): %v %v", paused, j.Paused, err)
 		}
 	}
+	if j, err := c.Scale(ctx, "a", 3); err != nil || j.Service == nil || *j.Service.Instances != 3 {
+		t.Errorf("Scale: %+v %v", j.Service, err)
+	}
+	direct.PutJob(jobs.JobView{Job: jobs.Job{Name: "web"}, Endpoints: []jobs.Endpoint{{Host: "h", Ports: []uint64{31000}}}})
+	if list, err := c.Endpoints(ctx, "web"); err != nil || len(list) != 1 || list[0].Host != "h" {
+		t.Errorf("Endpoints: %+v %v", list, err)
+	}
 	if err := c.KillRun(ctx, "a.1.r-1.0", ""); err != nil {
 		t.Error(err)
 	}

@@ -153,6 +153,7 @@ func (a *Agent) status(u *executor.Update) (*mesos.TaskStatus, error) {
 		UUID:       u.UUID,
 		Data:       u.Data,
 		ExecutorID: &a.executor,
+		Healthy:    u.Healthy,
 	}
 	if reason, ok := mesos.TaskStatus_Reason_value[u.Reason]; ok {
 		s.Reason = mesos.TaskStatus_Reason(reason).Enum()

@@ -18,7 +18,7 @@ func taskInfos(c scheduler.Accept, offers *book) []mesos.TaskInfo {
 	free, live := offers.take(c.Offers)
 	infos := make(map[string]*mesos.ExecutorInfo)
 	for _, l := range c.Launches {
-		if infos[l.Executor.ID] != nil {
+		if l.Native != nil || infos[l.Executor.ID] != nil {
 			continue
 		}
 		infos[l.Executor.ID] = executorInfo(&l.Executor, free.role)
@@ -32,11 +32,15 @@ func taskInfos(c scheduler.Accept, offers *book) []mesos.TaskInfo {
 			Name:       l.Name,
 			TaskID:     mesos.TaskID{Value: string(l.Task)},
 			AgentID:    mesos.AgentID{Value: l.Agent},
-			Executor:   infos[l.Executor.ID],
+			Executor:   infos[l.Executor.ID], // none of ours for a native task
 			Resources:  free.take(l.Resources, l.Ports),
 			Data:       l.Data,
 			Labels:     labels(l.Labels),
 			KillPolicy: killPolicy(l.KillGrace),
+			Discovery:  discovery(l.Discovery),
+		}
+		if l.Native != nil {
+			native(&tasks[i], &l)
 		}
 		if tasks[i].Name == "" {
 			tasks[i].Name = string(l.Task)
@@ -90,13 +94,7 @@ func command(spec *scheduler.ExecutorSpec) *mesos.CommandInfo {
 			Value: spec.Artifact, Executable: &yes, Extract: &no, Cache: &yes, OutputFile: &file,
 		}}
 	}
-	if len(spec.Env) > 0 {
-		c.Environment = &mesos.Environment{}
-	}
-	for _, name := range slices.Sorted(maps.Keys(spec.Env)) {
-		value := spec.Env[name]
-		c.Environment.Variables = append(c.Environment.Variables, mesos.Environment_Variable{Name: name, Value: &value})
-	}
+	c.Environment = variables(spec.Env)
 	return c
 }
 

@@ -65,6 +65,11 @@ type Endpoints struct {
 	Endpoints []jobs.Endpoint `json:"endpoints"`
 }
 
+// ScaleBody says how many instances a service is to have.
+type ScaleBody struct {
+	Instances int `json:"instances" minimum:"0" maximum:"1000"`
+}
+
 // RunBody is a RunRequest without the job, which the path names.
 type RunBody struct {
 	RequestID string        `json:"request_id,omitempty" maxLength:"200" doc:"Remembered for 24 h: asking again gives the same run."`

@@ -167,11 +167,14 @@ func (c *client) pause(j jobs.Job) {
 }
 
 // edit changes how often a job is tried, and when it runs, what it does, or
-// whom it comes after.
+// whom it comes after; or how many instances a service has.
 func (c *client) edit(j jobs.Job) {
 	w := c.w
 	j.Retry.Attempts = pick(w, 1, 2, 3, 4)
 	switch {
+	case decodeSpec(j.Spec).Service && w.chance(40):
+		c.tell(scheduler.ScaleJob{Name: j.Name, Instances: pick(w, 0, 1, 2, 3)})
+		return
 	case j.Schedule != nil && w.chance(50):
 		s := *j.Schedule
 		s.Cron = schedule.Crons{pick(w, "*/15 * * * * *", "*/20 * * * * *", "5,35 * * * * *")}

@@ -104,12 +104,17 @@ func (m *model) checkParents(x *runAccount) {
 	}
 }
 
-// checkPins: a run sees its job as it was when the run was created.
+// checkPins: a run sees its job as it was when the run was created, and a
+// service's as it is now.
 func (m *model) checkPins(x *runAccount, before *runRecord) {
 	if x.rec.Pinned != nil && x.rec.Pinned.Version != x.rec.JobVersion {
 		m.violate("run %s is of version %d of its job, and sees version %d", x.rec.ID, x.rec.JobVersion, x.rec.Pinned.Version)
 	}
-	if before.ID != "" && before.JobVersion != x.rec.JobVersion {
+	moved := before.JobVersion != x.rec.JobVersion
+	if x.rec.Trigger == jobs.ByService {
+		moved = before.JobVersion > x.rec.JobVersion
+	}
+	if before.ID != "" && moved {
 		m.violate("run %s goes from version %d of its job to %d", x.rec.ID, before.JobVersion, x.rec.JobVersion)
 	}
 }
@@ -120,7 +125,8 @@ func (m *model) assigned(a jobs.Assignment) {
 	if x == nil {
 		return // it was never recorded, which is said when it begins
 	}
-	if x.spec != nil && !bytes.Equal(x.spec, a.Spec) {
+	late := m.attempt(a.Task).rec.JobVersion < x.rec.JobVersion // of a service that was edited meanwhile
+	if x.spec != nil && !bytes.Equal(x.spec, a.Spec) && !(late && x.rec.Trigger == jobs.ByService) {
 		m.violate("attempt %s is told to do %s, and its run is for %s", a.Task, a.Spec, x.spec)
 	}
 	if !a.Nominal.Equal(x.rec.Nominal) || !a.Interval.Start.Equal(x.rec.Interval.Start) || !a.Interval.End.Equal(x.rec.Interval.End) {

@@ -65,7 +65,10 @@ func (kind) Summary() string { return "simulated work" }
 func (kind) Check(raw json.RawMessage) (jobs.Traits, error) {
 	s := decodeSpec(raw)
 	t := jobs.Traits{Planned: s.Planned, Idempotent: s.Idempotent, Service: s.Service}
-	if !s.Planned {
+	switch {
+	case s.Service:
+		t.Instances = s.Splits
+	case !s.Planned:
 		t.Splits = s.splits(1)
 	}
 	return t, nil

@@ -289,7 +289,7 @@ func (m *model) putRun(ch scheduler.Change) {
 	x.rec = runRecord{}
 	decode(ch, &x.rec)
 	if x.rec.Pinned != nil {
-		if x.spec == nil {
+		if x.spec == nil || x.rec.Trigger == jobs.ByService { // which edits reach
 			x.spec = x.rec.Pinned.Spec
 		}
 		x.overlap, x.wait = x.rec.Pinned.Overlap, x.rec.Pinned.Placement.Wait.D()
@@ -452,9 +452,10 @@ func (m *model) newAttempt(a *attemptAccount) {
 func (m *model) checkSuperseded(a, other *attemptAccount) {
 	switch {
 	case other.rec.State.Final():
-		if other.rec.State == jobs.AttemptSucceeded && a.rec.Stage > 0 && !other.unknown {
+		if other.rec.State == jobs.AttemptSucceeded && a.rec.Stage > 0 && !other.unknown && a.run.rec.Trigger != jobs.ByService {
 			m.violate("attempt %s is launched after %s succeeded", a.rec.ID, other.rec.ID)
 		}
+	case a.run.rec.Trigger == jobs.ByService && replaces(a, other):
 	case other.rec.State != jobs.AttemptUnknown || !other.rec.Superseded:
 		m.violate("attempt %s is launched while %s is %s", a.rec.ID, other.rec.ID, other.rec.State)
 	case !other.rec.Seen && epoch.Add(m.w.now).Before(other.rec.StartBy):
@@ -502,6 +503,7 @@ func (m *model) checkOthers(a *attemptAccount, x *runAccount) {
 		}
 		same := x == a.run && other.rec.Stage == a.rec.Stage && other.rec.Split == a.rec.Split
 		switch {
+		case same && a.run.rec.Trigger == jobs.ByService && (!other.working || replaces(a, other)):
 		case same && other.working:
 			m.violate("doubled: attempt %s begins while %s is at work", a.rec.ID, other.rec.ID)
 		case same && other.success && a.rec.Stage > 0 && !(other.agent.lost):
@@ -510,6 +512,12 @@ func (m *model) checkOthers(a *attemptAccount, x *runAccount) {
 			m.violate("overlap: attempt %s begins while %s is at work", a.rec.ID, other.rec.ID)
 		}
 	}
+}
+
+// replaces: an instance of a service may begin beside one of an older version
+// that it is to replace, where two at once do no harm.
+func replaces(a, other *attemptAccount) bool {
+	return decodeSpec(a.run.rec.Pinned.Spec).Idempotent && other.rec.JobVersion < a.rec.JobVersion
 }
 
 // refused: its executor does not start it.

@@ -90,6 +90,7 @@ type (
 		Launched   time.Time         `json:"launched"`
 		Ended      time.Time         `json:"ended"`
 		StartBy    time.Time         `json:"start_by"`
+		JobVersion int64             `json:"job_version"`
 		// UnknownSince stays when a given-up attempt succeeds in the same write.
 		UnknownSince time.Time `json:"unknown_since"`
 	}

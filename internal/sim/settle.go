@@ -30,6 +30,9 @@ func (m *model) settle(quiet time.Duration) {
 		}
 	}
 	for id, x := range m.runs {
+		if x.rec.Trigger == jobs.ByService {
+			continue // it may have no instance at all
+		}
 		if !x.finished && x.rec.Created.Before(end.Add(-quiet/2)) && !m.waits(x) {
 			m.violate("run %s hangs: it is %s since %s", id, x.rec.State, x.rec.Created.Format(time.TimeOnly))
 		}
@@ -110,7 +113,7 @@ func (m *model) settleServices() {
 				}
 			}
 		}
-		for n := range decodeSpec(j.rec.Job.Spec).splits(1) {
+		for n := range *j.rec.Job.Service.Instances {
 			if m.busy(name) && !up[n] {
 				m.violate("instance %d of service %s is not up", n, name)
 			}

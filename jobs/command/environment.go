@@ -28,8 +28,15 @@ func environment(inherited []string, s Spec, a jobs.Assignment, sandbox string) 
 	for name, value := range s.Env {
 		vars[name] = value
 	}
-	ours(vars, a, sandbox)
+	ours(vars, a)
 	chronos(vars, a)
+	vars["TIDEMILL_SANDBOX"], vars["MESOS_SANDBOX"] = sandbox, sandbox
+	vars["TIDEMILL_RESULTS"], vars["TIDEMILL_INPUTS"] = resultsPath(sandbox), inputsPath(sandbox)
+	return entries(vars)
+}
+
+// entries are variables as a process is given them.
+func entries(vars map[string]string) []string {
 	out := make([]string, 0, len(vars))
 	for _, name := range sortedKeys(vars) {
 		out = append(out, name+"="+vars[name])
@@ -37,7 +44,11 @@ func environment(inherited []string, s Spec, a jobs.Assignment, sandbox string) 
 	return out
 }
 
-// variables are those that ours may set.
+// ownFiles are the variables that name files of our executor's: in a container
+// there are none.
+var ownFiles = []string{"TIDEMILL_SANDBOX", "TIDEMILL_RESULTS", "TIDEMILL_INPUTS"}
+
+// variables are those that a command may find.
 func variables() []string {
 	return []string{
 		"TIDEMILL_JOB", "TIDEMILL_RUN", "TIDEMILL_TASK", "TIDEMILL_NOMINAL", "TIDEMILL_INTERVAL_START", "TIDEMILL_INTERVAL_END",
@@ -47,7 +58,7 @@ func variables() []string {
 }
 
 // ours says what the run is for.
-func ours(vars map[string]string, a jobs.Assignment, sandbox string) {
+func ours(vars map[string]string, a jobs.Assignment) {
 	set := func(name, value string) { vars["TIDEMILL_"+name] = value }
 	at := func(name string, t time.Time) {
 		if !t.IsZero() {
@@ -70,19 +81,21 @@ func ours(vars map[string]string, a jobs.Assignment, sandbox string) {
 	set("VERSION", strconv.FormatInt(a.Version, 10))
 	set("TRIGGER", string(a.Trigger))
 	set("HOST", a.Host)
-	set("SANDBOX", sandbox)
-	set("RESULTS", resultsPath(sandbox))
-	set("INPUTS", inputsPath(sandbox))
-	vars["MESOS_SANDBOX"] = sandbox
 	ports := make([]string, len(a.Ports))
 	for i, p := range a.Ports {
 		ports[i] = strconv.FormatUint(p, 10)
 		vars["PORT"+strconv.Itoa(i)] = ports[i]
+		if i < len(a.PortNames) {
+			vars["PORT_"+portVariable(a.PortNames[i])] = ports[i]
+		}
 	}
 	if len(ports) > 0 {
 		vars["PORTS"] = strings.Join(ports, ",")
 	}
 }
+
+// portVariable is a port's name as it stands in a variable's.
+func portVariable(name string) string { return strings.ToUpper(strings.ReplaceAll(name, "-", "_")) }
 
 // chronos says the same in the words that Chronos's commands know: the run's
 // time in milliseconds, and attempts counted from 0.

@@ -1,5 +1,6 @@
-// Package command is the kind of job that runs a program: a shell text or an
-// argument vector, as Chronos's jobs do.
+// Package command has the kinds of jobs that run a program, a shell text or an
+// argument vector: command to its end, as Chronos's jobs do, and service for
+// ever, as Marathon's apps do.
 package command
 
 import (
@@ -13,7 +14,8 @@ import (
 	"tidemill/jobs"
 )
 
-// Spec is a command. Exactly one of Command and Argv is given.
+// Spec is a command. Exactly one of Command and Argv is given; neither where
+// the container's image says what is run.
 type Spec struct {
 	// Command is a text for /bin/sh. A run's arguments become its positional
 	// parameters: where the text uses them ("$1", "$@") they stand there, else
@@ -25,20 +27,34 @@ type Spec struct {
 	Env  map[string]string `json:"env,omitempty"`
 	// Dir is where it runs: absolute, or below the attempt's directory (default).
 	Dir string `json:"dir,omitempty"`
-	// Idempotent commands may be repeated when nobody knows how one ended.
-	Idempotent bool `json:"idempotent,omitempty"`
+	// Idempotent commands may be repeated when nobody knows how one ended; a
+	// service's instances are, unless they are said not to be.
+	Idempotent *bool `json:"idempotent,omitempty"`
+	// Container is what it runs in, by Mesos's own executors.
+	Container *jobs.Container `json:"container,omitempty"`
 }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 
 // Check validates the spec.
-func (*Kind) Check(raw json.RawMessage) (jobs.Traits, error) {
+func (k *Kind) Check(raw json.RawMessage) (jobs.Traits, error) {
+	t := jobs.Traits{
+		Service: k.service, ChecksCommands: k.service,
+		Isolation: jobs.IsolationOwn, // one command's memory must not kill its neighbours
+	}
 	s, err := decode(raw)
 	if err != nil {
-		return jobs.Traits{}, err
+		return t, err
 	}
-	// One command's memory must not kill its neighbours: an executor of its own.
-	return jobs.Traits{Isolation: jobs.IsolationOwn, Idempotent: s.Idempotent}, nil
+	t.Idempotent = k.service
+	if s.Idempotent != nil {
+		t.Idempotent = *s.Idempotent
+	}
+	if s.Container != nil {
+		box := s.Container.WithDefaults()
+		t.Container, t.Ports = &box, len(box.Ports)
+	}
+	return t, nil
 }
 
 func decode(raw json.RawMessage) (Spec, error) {
@@ -48,20 +64,15 @@ func decode(raw json.RawMessage) (Spec, error) {
 		return s, err
 	}
 	switch {
-	case strings.TrimSpace(s.Command) == "" && len(s.Argv) == 0:
+	case strings.TrimSpace(s.Command) == "" && len(s.Argv) == 0 && s.Container == nil:
 		e.Addf("command", "is missing: give a shell text, or argv: [program, argument, …]")
 	case s.Command != "" && len(s.Argv) > 0:
 		e.Addf("argv", "may not stand beside command: give one of them")
 	case len(s.Argv) > 0 && s.Argv[0] == "":
 		e.Addf("argv[0]", "is the program and may not be empty")
 	}
-	for i, word := range s.Argv {
-		for _, found := range variable.FindAllStringSubmatch(word, -1) {
-			if !slices.Contains(variables(), found[1]) {
-				e.Addf(fmt.Sprintf("argv[%d]", i), "%s is not set by Tidemill; these are: %s", found[1], strings.Join(variables(), ", "))
-			}
-		}
-	}
+	s.checkWords(&e)
+	s.checkContainer(&e)
 	noNUL(&e, "command", s.Command)
 	noNUL(&e, "argv", s.Argv...)
 	noNUL(&e, "dir", s.Dir)
@@ -75,6 +86,31 @@ func decode(raw json.RawMessage) (Spec, error) {
 		noNUL(&e, "env."+name, s.Env[name])
 	}
 	return s, e.Err()
+}
+
+// checkWords finds variables in the argument vector that nobody sets.
+func (s Spec) checkWords(e *jobs.FieldErrors) {
+	known := variables()
+	if s.Container != nil {
+		known = slices.DeleteFunc(known, func(name string) bool { return slices.Contains(ownFiles, name) })
+	}
+	for i, word := range s.Argv {
+		for _, found := range variable.FindAllStringSubmatch(word, -1) {
+			if !slices.Contains(known, found[1]) {
+				e.Addf(fmt.Sprintf("argv[%d]", i), "%s is not set by Tidemill; these are: %s", found[1], strings.Join(known, ", "))
+			}
+		}
+	}
+}
+
+func (s Spec) checkContainer(e *jobs.FieldErrors) {
+	if s.Container == nil {
+		return
+	}
+	e.AddAll("container", s.Container.Validate())
+	if s.Dir != "" {
+		e.Addf("dir", "belongs to commands outside of containers; begin the command with cd")
+	}
 }
 
 // noNUL refuses what no process can be given.

@@ -16,19 +16,40 @@ import (
 	"tidemill/jobs"
 )
 
-// Kind is the kind "command". Make it with New: a process has one.
-type Kind struct{ family family }
+// Kind is the kind "command" or "service". Make it with New: a process has one
+// of each.
+type Kind struct {
+	service bool
+	family  *family
+}
 
-var _ jobs.Kind = (*Kind)(nil)
+var (
+	_ jobs.Kind          = (*Kind)(nil)
+	_ jobs.HealthChecker = (*Kind)(nil)
+	_ jobs.Native        = (*Kind)(nil)
+)
 
-// New makes the kind.
-func New() *Kind { return &Kind{} }
+// New makes the kind "command".
+func New() *Kind { return &Kind{family: &family{}} }
+
+// Service makes the kind "service" for the process that k is for.
+func (k *Kind) Service() *Kind { return &Kind{service: true, family: k.family} }
 
 // Name is the kind's.
-func (*Kind) Name() string { return "command" }
+func (k *Kind) Name() string {
+	if k.service {
+		return "service"
+	}
+	return "command"
+}
 
 // Summary tells people what it is.
-func (*Kind) Summary() string { return "runs a shell text or a program" }
+func (k *Kind) Summary() string {
+	if k.service {
+		return "keeps instances of a shell text or a program running"
+	}
+	return "runs a shell text or a program"
+}
 
 // Work runs the command to its end. When ctx ends it is asked to end, and after
 // the grace killed; whatever it started and left behind is killed in any case.
@@ -47,12 +68,7 @@ func (k *Kind) Work(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (jo
 	}
 	env := environment(os.Environ(), s, a, rt.Sandbox())
 	argv := s.filled(env).argv(a.Arguments)
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = env
-	cmd.Dir = s.Dir
-	if !filepath.IsAbs(cmd.Dir) {
-		cmd.Dir = filepath.Join(rt.Sandbox(), s.Dir)
-	}
+	cmd := s.prepare(argv, env, rt.Sandbox())
 	if _, err := os.Stat(cmd.Dir); err != nil {
 		return jobs.Result{ExitCode: 127}, fmt.Errorf("enter the command's directory: %w", err)
 	}
@@ -73,6 +89,16 @@ func (k *Kind) Work(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (jo
 		return result, errors.Join(describe(cmd, p.waitErr), sweepErr)
 	}
 	return result, errors.Join(resultsErr, sweepErr)
+}
+
+// prepare makes a process in the command's directory.
+func (s Spec) prepare(argv, env []string, sandbox string) *exec.Cmd {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env, cmd.Dir = env, s.Dir
+	if !filepath.IsAbs(cmd.Dir) {
+		cmd.Dir = filepath.Join(sandbox, s.Dir)
+	}
+	return cmd
 }
 
 // await waits for the command's end. If ctx ends before, it sees to that end

@@ -30,7 +30,7 @@ func (Kind) Check(doc json.RawMessage) (jobs.Traits, error) {
 	// no targets.
 	t := jobs.Traits{Idempotent: true, Isolation: jobs.IsolationShared, Connections: []string{s.Kafka}}
 	if s.From == FromHTTP {
-		t.Near, t.Ports = jobs.NearNothing, 1
+		t.Near, t.Ports, t.Health = jobs.NearNothing, 1, &jobs.Health{HTTP: "/healthz"}
 	} else {
 		t.Near, t.Keyspaces = jobs.NearCassandra, []string{s.Keyspace}
 		if s.Cassandra != s.Kafka {
@@ -41,10 +41,7 @@ func (Kind) Check(doc json.RawMessage) (jobs.Traits, error) {
 		t.Planned = true
 		return t, err
 	}
-	t.Service = true
-	for i := range min(max(s.Instances, 1), maxInstances) {
-		t.Splits = append(t.Splits, jobs.Split{Stage: 1, Number: i})
-	}
+	t.Service, t.Instances = true, s.Instances
 	return t, err
 }
 

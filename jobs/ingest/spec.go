@@ -38,7 +38,7 @@ type Spec struct {
 	Cassandra string `json:"cassandra,omitempty"` // connection; "default"
 
 	Topic     string `json:"topic,omitempty"`     // "raw_events"
-	Instances int    `json:"instances,omitempty"` // of a service; 1
+	Instances int    `json:"instances,omitempty"` // of a service whose job does not say it under service; 1
 
 	// Types of events that are accepted; view and click by default.
 	Types []string `json:"types,omitempty"`

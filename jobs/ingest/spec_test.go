@@ -17,11 +17,10 @@ func TestCheck(t *testing.T) {
 		traits     jobs.Traits
 	}{
 		{name: "door", spec: `{"from":"http","to":"kafka","instances":2}`,
-			traits: jobs.Traits{Service: true, Near: jobs.NearNothing, Ports: 1, Connections: []string{"default"},
-				Splits: []jobs.Split{{Stage: 1}, {Stage: 1, Number: 1}}}},
+			traits: jobs.Traits{Service: true, Instances: 2, Health: &jobs.Health{HTTP: "/healthz"}, Near: jobs.NearNothing, Ports: 1,
+				Connections: []string{"default"}}},
 		{name: "stream", spec: `{"from":"kafka","to":"cassandra","cassandra":"analytics","rollups":["daily"]}`,
-			traits: jobs.Traits{Service: true, Near: jobs.NearCassandra, Keyspaces: []string{"tidemill"}, Connections: []string{"default", "analytics"},
-				Splits: []jobs.Split{{Stage: 1}}}},
+			traits: jobs.Traits{Service: true, Instances: 1, Near: jobs.NearCassandra, Keyspaces: []string{"tidemill"}, Connections: []string{"default", "analytics"}}},
 		{name: "to the end", spec: `{"from":"kafka","to":"cassandra","until":"end","keyspace":"k"}`,
 			traits: jobs.Traits{Planned: true, Near: jobs.NearCassandra, Keyspaces: []string{"k"}, Connections: []string{"default"}}},
 		{name: "nothing", spec: ``, fields: []string{"from"}},
