@@ -106,6 +106,7 @@ lint: tools $(GOLANGCI) ## Check format, go vet and golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 		[ -z "$$unformatted" ] || { echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; }
 	@go vet ./...
+	@go vet -tags faults ./cmd/tidemill
 	@$(GOLANGCI) run
 
 .PHONY: fmt
