@@ -117,7 +117,7 @@ func (s *Server) applyJobs(ctx context.Context, in *JobDocuments) (*body[rest.Ap
 	return bodyOf(rest.Applied{Jobs: applied}, wrong(docs, err))
 }
 
-func (s *Server) putJob(ctx context.Context, in *jobReplacement) (*body[jobs.Job], error) {
+func (s *Server) putJob(ctx context.Context, in *jobReplacement) (*body[jobs.AppliedJob], error) {
 	docs, errs, err := in.decode()
 	switch {
 	case err != nil:
@@ -141,7 +141,7 @@ func (s *Server) putJob(ctx context.Context, in *jobReplacement) (*body[jobs.Job
 	if len(applied) != 1 {
 		return nil, fmt.Errorf("apply job %s: the scheduler answered with %d jobs", in.Name, len(applied))
 	}
-	return &body[jobs.Job]{Body: applied[0]}, nil
+	return &body[jobs.AppliedJob]{Body: applied[0]}, nil
 }
 
 func (in *JobDocuments) decode() ([]jobfile.Document, jobfile.Errors, error) {

@@ -12,7 +12,7 @@ import (
 // becomes the HTTP status, or jobs.FieldErrors.
 type Scheduler interface {
 	// Apply creates or replaces jobs, all of them or none.
-	Apply(ctx context.Context, list []jobs.Job) ([]jobs.Job, error)
+	Apply(ctx context.Context, list []jobs.Job) ([]jobs.AppliedJob, error)
 	// Delete removes a job; mode says what becomes of its children.
 	Delete(ctx context.Context, name jobs.Name, mode jobs.DeleteMode) error
 	SetPaused(ctx context.Context, name jobs.Name, paused bool) (jobs.Job, error)

@@ -31,7 +31,7 @@ type Job struct {
 	Overlap       Overlap         `json:"overlap,omitempty"`
 	Retry         Retry           `json:"retry,omitzero"`
 	StartDeadline Duration        `json:"start_deadline,omitempty"` // latest start after the nominal instant; none if 0
-	MaxRunTime    Duration        `json:"max_run_time,omitempty"`   // of one attempt; none if 0
+	MaxRunTime    Duration        `json:"max_run_time,omitempty"`   // of a run's work; none if 0
 	KillGrace     Duration        `json:"kill_grace,omitempty"`     // between SIGTERM and SIGKILL
 	OnUnknown     OnUnknown       `json:"on_unknown,omitempty"`
 	UnknownWait   *Duration       `json:"unknown_wait,omitempty"`

@@ -40,6 +40,22 @@ type Instances struct {
 	Outdated int `json:"outdated"` // running, and to be replaced after an edit
 }
 
+// AppliedJob is a job as it was taken, and what that made of it.
+type AppliedJob struct {
+	Job
+	Applied Applied `json:"applied"`
+}
+
+// Applied is what applying a job did.
+type Applied string
+
+// What it can do.
+const (
+	JobCreated   Applied = "created"
+	JobReplaced  Applied = "replaced"
+	JobUnchanged Applied = "unchanged" // it was so before, and keeps its version
+)
+
 // Endpoint is where a running instance of a service listens.
 type Endpoint struct {
 	Task  TaskID   `json:"task"`
@@ -51,13 +67,24 @@ type Endpoint struct {
 	Health HealthState       `json:"health,omitempty"`
 }
 
-// RunView is a run with its splits; lists leave Tasks and Waiting out.
+// RunView is a run with its splits; lists leave Tasks, Waiting and Children out.
 type RunView struct {
 	Run
 	Unknown int            `json:"unknown,omitempty"` // attempts nobody knows the outcome of
 	Splits  SplitCounts    `json:"splits"`
 	Tasks   []TaskView     `json:"tasks,omitempty"`
 	Waiting []WaitingSplit `json:"waiting,omitempty"`
+	// Children are what its end made of the jobs after it.
+	Children []ChildRun `json:"children,omitempty"`
+}
+
+// ChildRun is the run of a job that a parent's run led to, or, without an id,
+// what the job still waits for.
+type ChildRun struct {
+	Job    Name     `json:"job"`
+	Run    RunID    `json:"run,omitempty"`
+	State  RunState `json:"state,omitempty"`
+	Reason string   `json:"reason,omitempty"`
 }
 
 // SplitCounts says how far a run's current stage is.

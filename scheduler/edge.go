@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -274,4 +275,49 @@ func (c *Core) createEnded(j *job, r jobs.Run, state jobs.RunState, reason strin
 	j.live = append(j.live, x)
 	c.finish(x, state, reason)
 	return x.view()
+}
+
+// childRuns says what a run's end made of the jobs after it: their runs, or
+// which other parents they wait for.
+func (c *Core) childRuns(x *run) []jobs.ChildRun {
+	if !x.rec.State.Final() || !x.rec.FireChildren {
+		return nil
+	}
+	var out []jobs.ChildRun
+	for _, name := range c.graph.Children(x.rec.Job) {
+		child := c.jobs[name]
+		for _, y := range slices.Concat(child.recent, child.live) {
+			if slices.Contains(y.rec.Parents, x.rec.ID) {
+				out = append(out, jobs.ChildRun{Job: name, Run: y.rec.ID, State: y.rec.State, Reason: y.rec.Reason})
+			}
+		}
+		if missing := c.awaited(child, x.rec.ID); len(missing) > 0 {
+			out = append(out, jobs.ChildRun{Job: name, Reason: fmt.Sprintf("it waits for runs of %v", missing)})
+		}
+	}
+	return out
+}
+
+// awaited are the parents of a child that have no run yet to go with one that
+// an edge has noted.
+func (c *Core) awaited(child *job, id jobs.RunID) []jobs.Name {
+	var noted parentRun
+	for _, e := range child.state.Edges {
+		for _, r := range e.Pending {
+			if r.Run == id {
+				noted = r
+			}
+		}
+	}
+	if noted.Run == "" {
+		return nil
+	}
+	sameInstants := c.graph.SameInstants(child.name)
+	var missing []jobs.Name
+	for _, p := range child.rec.Job.After {
+		if !slices.ContainsFunc(child.state.Edges[p].Pending, func(r parentRun) bool { return !sameInstants || r.Key == noted.Key }) {
+			missing = append(missing, p)
+		}
+	}
+	return missing
 }

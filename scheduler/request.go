@@ -13,7 +13,7 @@ import (
 
 // What users ask for: the Do of a Request.
 type (
-	// ApplyJobs creates or replaces jobs, all or none; the answer is []jobs.Job.
+	// ApplyJobs creates or replaces jobs, all or none; the answer is []jobs.AppliedJob.
 	ApplyJobs struct{ Jobs []jobs.Job }
 	// DeleteJob removes a job; its live runs are cancelled.
 	DeleteJob struct {
@@ -116,7 +116,7 @@ func (c *Core) onRequest(r Request) {
 }
 
 // applyJobs checks the whole list before it changes anything.
-func (c *Core) applyJobs(list []jobs.Job) ([]jobs.Job, error) {
+func (c *Core) applyJobs(list []jobs.Job) ([]jobs.AppliedJob, error) {
 	checked := make([]jobs.Job, len(list))
 	traits := map[jobs.Name]jobs.Traits{}
 	var wrong jobs.FieldErrors
@@ -148,13 +148,14 @@ func (c *Core) applyJobs(list []jobs.Job) ([]jobs.Job, error) {
 	if err := c.checkGraph(checked, list); err != nil {
 		return nil, err
 	}
+	applied := map[jobs.Name]jobs.Applied{}
 	for _, j := range jobs.Ordered(checked) {
-		c.applyJob(j, traits[j.Name])
+		applied[j.Name] = c.applyJob(j, traits[j.Name])
 		c.seal()
 	}
-	out := make([]jobs.Job, len(checked))
+	out := make([]jobs.AppliedJob, len(checked))
 	for i, j := range checked {
-		out[i] = c.jobs[j.Name].rec.Job
+		out[i] = jobs.AppliedJob{Job: c.jobs[j.Name].rec.Job, Applied: applied[j.Name]}
 	}
 	return out, nil
 }
@@ -201,7 +202,8 @@ func (c *Core) checkGraph(checked, list []jobs.Job) error {
 
 // applyJob creates or replaces one checked job. An edit that changes nothing
 // changes nothing; runs under way keep the job as they know it.
-func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) {
+func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) jobs.Applied {
+	applied := jobs.JobReplaced
 	j, known := c.jobs[n.Name]
 	if !known {
 		j = &job{name: n.Name, rec: jobRecord{Deleted: true}}
@@ -212,9 +214,10 @@ func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) {
 		j.rec = jobRecord{FirstApplied: nextSecond(c.now), Rescheduled: c.now}
 		j.state = stateRecord{Incarnation: j.state.Incarnation, Mark: c.now}
 		n.Created = c.now
+		applied = jobs.JobCreated
 	} else {
 		if sameDeclaration(n, j.rec.Job) && j.held == "" {
-			return
+			return jobs.JobUnchanged
 		}
 		n.Created = j.rec.Job.Created
 		if !reflect.DeepEqual(n.Schedule, j.rec.Job.Schedule) {
@@ -249,6 +252,7 @@ func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) {
 	c.watchSchedule(j)
 	c.catchUp(j)
 	c.evaluate(j)
+	return applied
 }
 
 // nextSecond is the start of a repeat that names none: its first instant is

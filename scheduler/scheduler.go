@@ -147,8 +147,8 @@ func (s *Scheduler) look(ctx context.Context, f func(*Core)) error {
 }
 
 // Apply creates or replaces jobs, all or none.
-func (s *Scheduler) Apply(ctx context.Context, list []jobs.Job) ([]jobs.Job, error) {
-	return request[[]jobs.Job](ctx, s, ApplyJobs{Jobs: list})
+func (s *Scheduler) Apply(ctx context.Context, list []jobs.Job) ([]jobs.AppliedJob, error) {
+	return request[[]jobs.AppliedJob](ctx, s, ApplyJobs{Jobs: list})
 }
 
 // Delete removes a job; mode says what becomes of its children.
@@ -255,7 +255,9 @@ func (s *Scheduler) Jobs(ctx context.Context, q jobs.JobQuery) (list []jobs.JobV
 
 // Runs lists runs, newest first.
 func (s *Scheduler) Runs(ctx context.Context, q jobs.RunQuery) (list []jobs.RunView, total int, err error) {
-	err = s.look(ctx, func(c *Core) { list, total = c.Runs(q) })
+	if lookErr := s.look(ctx, func(c *Core) { list, total, err = c.Runs(q) }); lookErr != nil {
+		return nil, 0, lookErr
+	}
 	return list, total, err
 }
 

@@ -141,8 +141,9 @@ func page[T any](list []T, offset, limit int) []T {
 	return list
 }
 
-// Runs lists the runs that a query selects, newest first.
-func (c *Core) Runs(q jobs.RunQuery) ([]jobs.RunView, int) {
+// Runs lists the runs that a query selects, newest first, and says how many
+// there are. Those of a deleted job are there until they have ended.
+func (c *Core) Runs(q jobs.RunQuery) ([]jobs.RunView, int, error) {
 	var found []*run
 	take := func(x *run) {
 		if (q.State == "" || x.rec.State == q.State) && !(q.Live && x.rec.State.Final()) {
@@ -150,10 +151,13 @@ func (c *Core) Runs(q jobs.RunQuery) ([]jobs.RunView, int) {
 		}
 	}
 	if q.Job != "" {
-		if j, ok := c.jobs[q.Job]; ok {
-			for _, x := range slices.Concat(j.recent, j.live) {
-				take(x)
-			}
+		j, ok := c.jobs[q.Job]
+		if !ok || (!j.declared() && len(j.live) == 0) {
+			_, err := c.find("list runs", q.Job)
+			return nil, 0, err
+		}
+		for _, x := range slices.Concat(j.recent, j.live) {
+			take(x)
 		}
 	} else {
 		for _, x := range c.runs {
@@ -168,7 +172,7 @@ func (c *Core) Runs(q jobs.RunQuery) ([]jobs.RunView, int) {
 	for i, x := range found {
 		out[i] = c.runSummary(x)
 	}
-	return out, total
+	return out, total, nil
 }
 
 // attempts are the run's attempts, live or recorded.
@@ -262,11 +266,15 @@ func (c *Core) RunView(id jobs.RunID) (jobs.RunView, error) {
 			})
 		}
 	}
+	v.Children = c.childRuns(x)
 	return v, nil
 }
 
+// shortOffer is an offer's number, without the master's id before it.
+func shortOffer(id string) string { return id[strings.LastIndexByte(id, '-')+1:] }
+
 func placement(t *jobs.Task) string {
-	text := fmt.Sprintf("offer %s of %s, level %s, waited %s", t.Offer, t.Host, t.Locality, t.Waited)
+	text := fmt.Sprintf("offer %s of %s, level %s, waited %s", shortOffer(t.Offer), t.Host, t.Locality, t.Waited)
 	if len(t.Preferred) > 0 {
 		text += ", preferred " + strings.Join(t.Preferred, ", ")
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -145,7 +146,7 @@ func (s *Scheduler) Watchers() int {
 }
 
 // Apply creates or replaces jobs. Unknown parents are refused as the real one does.
-func (s *Scheduler) Apply(_ context.Context, list []jobs.Job) ([]jobs.Job, error) {
+func (s *Scheduler) Apply(_ context.Context, list []jobs.Job) ([]jobs.AppliedJob, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
@@ -158,7 +159,7 @@ func (s *Scheduler) Apply(_ context.Context, list []jobs.Job) ([]jobs.Job, error
 	for _, j := range list {
 		graph.Put(j)
 	}
-	out := make([]jobs.Job, 0, len(list))
+	out := make([]jobs.AppliedJob, 0, len(list))
 	var wrong jobs.FieldErrors
 	for i, j := range list {
 		prefix := ""
@@ -166,19 +167,30 @@ func (s *Scheduler) Apply(_ context.Context, list []jobs.Job) ([]jobs.Job, error
 			prefix = fmt.Sprintf("[%d]", i)
 		}
 		wrong.AddAll(prefix, graph.Check(j))
-		old := s.jobs[j.Name]
-		j.Version = old.Version + 1
-		out = append(out, j)
+		out = append(out, s.applied(j))
 	}
 	if err := wrong.Err(); err != nil {
 		return nil, err
 	}
 	for _, j := range out { // counters survive
 		v := s.jobs[j.Name]
-		v.Job, v.State = j, cmp.Or(v.State, "idle")
+		v.Job, v.State = j.Job, cmp.Or(v.State, "idle")
 		s.put(v)
 	}
 	return out, nil
+}
+
+func (s *Scheduler) applied(j jobs.Job) jobs.AppliedJob {
+	old, known := s.jobs[j.Name]
+	j.Version = old.Version
+	if reflect.DeepEqual(j, old.Job) {
+		return jobs.AppliedJob{Job: j, Applied: jobs.JobUnchanged}
+	}
+	j.Version++
+	if known {
+		return jobs.AppliedJob{Job: j, Applied: jobs.JobReplaced}
+	}
+	return jobs.AppliedJob{Job: j, Applied: jobs.JobCreated}
 }
 
 func (s *Scheduler) find(op string, name jobs.Name) (jobs.JobView, error) {
@@ -302,6 +314,10 @@ func (s *Scheduler) Runs(_ context.Context, q jobs.RunQuery) ([]jobs.RunView, in
 			v.Tasks, v.Waiting = nil, nil
 			found = append(found, v)
 		}
+	}
+	if _, known := s.jobs[q.Job]; q.Job != "" && !known && len(found) == 0 {
+		_, err := s.find("list runs", q.Job)
+		return nil, 0, err
 	}
 	return pageOf(found, q.Limit, q.Offset), len(found), s.fail
 }

@@ -25,7 +25,7 @@ type Scheduler interface {
 }
 
 type declarations interface {
-	Apply(ctx context.Context, list []jobs.Job) ([]jobs.Job, error)
+	Apply(ctx context.Context, list []jobs.Job) ([]jobs.AppliedJob, error)
 	Delete(ctx context.Context, name jobs.Name, mode jobs.DeleteMode) error
 	Job(ctx context.Context, name jobs.Name) (jobs.JobView, error)
 	Jobs(ctx context.Context, q jobs.JobQuery) ([]jobs.JobView, int, error)

@@ -232,7 +232,7 @@ type ending struct {
 	tries int
 }
 
-func (s *ending) Apply(ctx context.Context, list []jobs.Job) ([]jobs.Job, error) {
+func (s *ending) Apply(ctx context.Context, list []jobs.Job) ([]jobs.AppliedJob, error) {
 	s.tries++
 	if time.Now().Before(s.until) {
 		return nil, &jobs.Error{Code: jobs.Conflict, Op: "apply", Message: "its last tasks are still ending"}

@@ -72,7 +72,7 @@ func (c *importChronos) Run(ctx context.Context, g *globals, out console) error 
 		return err
 	}
 	if refused == 0 && !c.DryRun {
-		err = apply(ctx, api, list, stored)
+		err = apply(ctx, api, list)
 	}
 	if err := errors.Join(err, g.print(out, list, func(w io.Writer) { importRows(w, list) })); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (c *importChronos) read(ctx context.Context, in io.Reader) ([]byte, error) 
 	if c.Source != "-" {
 		file, err := os.Open(c.Source)
 		if err != nil {
-			return nil, &exitError{Code: exitUsage, Err: err}
+			return nil, &exitError{Code: exitUsage, Err: fmt.Errorf("read Chronos's jobs: %w (name a file with its answer to \"GET jobs\", or its address like http://chronos:4400)", err)}
 		}
 		defer file.Close()
 		in = file
@@ -220,7 +220,7 @@ func (c *importChronos) one(doc json.RawMessage, stored map[jobs.Name]jobs.JobVi
 
 // apply sends the jobs in as few requests as their size allows: in each all
 // of them or none, and the parents first.
-func apply(ctx context.Context, api *client.Client, list []*imported, stored map[jobs.Name]jobs.JobView) error {
+func apply(ctx context.Context, api *client.Client, list []*imported) error {
 	for len(list) > 0 {
 		var batch []jobs.Job
 		for size := 0; len(batch) < len(list); {
@@ -238,15 +238,7 @@ func apply(ctx context.Context, api *client.Client, list []*imported, stored map
 			return err
 		}
 		for n, j := range applied {
-			old, known := stored[j.Name]
-			switch {
-			case !known:
-				list[n].Result = "created"
-			case old.Version == j.Version:
-				list[n].Result = "unchanged"
-			default:
-				list[n].Result = "replaced"
-			}
+			list[n].Result = string(j.Applied)
 		}
 		list = list[len(batch):]
 	}

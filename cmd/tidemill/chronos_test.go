@@ -47,6 +47,7 @@ func TestImportChronos(t *testing.T) {
 
 func TestImportChronosRefuses(t *testing.T) {
 	s := newShell(t, "")
+	s.run(t, "import", "chronos", "/nope").want(t, exitUsage, "", "read Chronos's jobs: open /nope: no such file or directory (name a file")
 	s.PutJob(jobs.JobView{Job: jobs.Job{Name: "daily", Kind: "noop"}})
 	s.stdin = `[{"name":"good","command":"true"},{"name":"a","command":"x","container":{"image":"debian"}},{"name":"good","command":"false"},
 		{"name":"daily","command":"x"},{"name":"u","command":"x","runAsUser":"hadoop"},{"retries":"x"},

@@ -142,7 +142,9 @@ func TestValidateAndApply(t *testing.T) {
 		t.Errorf("%d jobs were applied beside a wrong one (%v)", total, err)
 	}
 	s.run(t, "job", "apply", "-f", good).want(t, exitOK, "created", "")
-	s.run(t, "job", "apply", "-f", filepath.Dir(good)).want(t, exitOK, "replaced", "")
+	s.run(t, "job", "apply", "-f", filepath.Dir(good)).want(t, exitOK, "unchanged", "")
+	changed := file(t, "changed.yaml", strings.Replace(twoJobs, "10 *", "20 *", 1))
+	s.run(t, "job", "apply", "-f", changed).want(t, exitOK, "replaced", "")
 	s.stdin = "name: third\nkind: noop\nafter: [unheard]\n"
 	s.run(t, "job", "validate", "-f", "-").want(t, exitOK, "third", "for the scheduler to know: unheard")
 	s.run(t, "job", "apply", "-f", "-").want(t, exitUsage, "", `stdin:3: after[0]: no job is named "unheard"`)
@@ -157,7 +159,7 @@ func TestShowIsAppliedAgain(t *testing.T) {
 	shown := s.run(t, "job", "show", "first", "-o", "yaml")
 	shown.want(t, exitOK, "schedule: {cron: 10 * * * *, zone: Europe/Stockholm", "")
 	s.stdin = shown.out
-	s.run(t, "job", "apply", "-f", "-").want(t, exitOK, "replaced", "")
+	s.run(t, "job", "apply", "-f", "-").want(t, exitOK, "first", "")
 	if again := s.run(t, "job", "show", "first", "-o", "yaml"); again.out != shown.out {
 		t.Error(cmp.Diff(shown.out, again.out))
 	}
@@ -214,15 +216,18 @@ func TestRuns(t *testing.T) {
 	s := newShell(t, "")
 	const id, task = jobs.RunID("first.1.r-1.0"), jobs.TaskID("first.1.r-1.0.1.0.1")
 	s.PutRun(jobs.RunView{Run: jobs.Run{ID: id, Job: "first", State: jobs.RunRunning}, Splits: jobs.SplitCounts{Total: 4, Done: 1, Live: 1, Local: 1, Placed: 2},
-		Tasks:   []jobs.TaskView{{Task: jobs.Task{ID: task, Stage: 1, Attempt: 1, State: jobs.AttemptRunning, Host: "cassandra-1"}, Placement: "offer O1, level replica"}},
-		Waiting: []jobs.WaitingSplit{{Stage: 1, Split: 2, Reasons: []jobs.Refusal{{Message: "cpus short by 0.5"}}}}})
+		Tasks:    []jobs.TaskView{{Task: jobs.Task{ID: task, Stage: 1, Attempt: 1, State: jobs.AttemptRunning, Host: "cassandra-1"}, Placement: "offer O1, level replica"}},
+		Children: []jobs.ChildRun{{Job: "second", Run: "second.1.r-1.0", State: jobs.RunSkipped, Reason: "overlap: another is under way"}},
+		Waiting:  []jobs.WaitingSplit{{Stage: 1, Split: 2, Reasons: []jobs.Refusal{{Message: "cpus short by 0.5"}}}}})
 	s.WriteLog(task, "stdout", "hello\n")
 	s.WriteLog(task, "stderr", "ouch\n")
+	s.run(t, "run", "list", "--job", "nope").want(t, exitFailed, "", "job nope: no job has that name")
 	s.run(t, "run", "list", "--live").want(t, exitOK, "1/4     50 %", "")
 	s.run(t, "run", "list", "--state", "lost").want(t, exitUsage, "", "query.state")
 	shown := s.run(t, "run", "show", string(id))
 	shown.want(t, exitOK, "offer O1, level replica", "")
 	shown.want(t, exitOK, "cpus short by 0.5", "")
+	shown.want(t, exitOK, "second.1.r-1.0  skipped  overlap: another is under way", "")
 	s.run(t, "run", "logs", string(id)).want(t, exitOK, "hello\n", "")
 	s.run(t, "run", "logs", string(task), "--stderr").want(t, exitOK, "ouch\n", "")
 	s.run(t, "run", "logs", "none").want(t, exitFailed, "", "no run has that id")

@@ -106,11 +106,7 @@ func (c *jobApply) Run(ctx context.Context, g *globals, out console) error {
 	return g.print(out, applied, func(w io.Writer) {
 		row(w, "NAME", "KIND", "WHEN", "VERSION", "APPLIED")
 		for _, j := range applied {
-			what := "replaced"
-			if j.Version <= 1 {
-				what = "created"
-			}
-			row(w, j.Name, j.Kind, when(j), j.Version, what)
+			row(w, j.Name, j.Kind, when(j.Job), j.Version, j.Applied)
 		}
 	})
 }
@@ -239,7 +235,7 @@ func (c *jobRun) Run(ctx context.Context, g *globals, out console) error {
 	if err != nil {
 		return err
 	}
-	if err := g.print(out, v, func(tw io.Writer) { runRows(tw, []jobs.RunView{v}) }); err != nil {
+	if err := g.print(out, v, func(tw io.Writer) { runRows(tw, []jobs.RunView{v}); childRows(tw, v.Children) }); err != nil {
 		return err
 	}
 	return w.verdict(ctx, v)

@@ -88,6 +88,7 @@ func describeRun(w io.Writer, v jobs.RunView) {
 			row(w, t.ID, t.State, t.Host, t.Locality, took(t.Started, t.Ended), t.Placement, taskWord(t))
 		}
 	}
+	childRows(w, v.Children)
 	if len(v.Waiting) == 0 {
 		return
 	}
@@ -99,6 +100,18 @@ func describeRun(w io.Writer, v jobs.RunView) {
 			reasons[i] = r.Message
 		}
 		row(w, fmt.Sprintf("%d.%d", s.Stage, s.Split), ago(s.Since), strings.Join(s.Preferred, ","), strings.Join(reasons, "; "))
+	}
+}
+
+// childRows says what became of the jobs after a run's.
+func childRows(w io.Writer, list []jobs.ChildRun) {
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	row(w, "JOB AFTER IT", "RUN", "STATE", "REASON")
+	for _, c := range list {
+		row(w, c.Job, c.Run, c.State, c.Reason)
 	}
 }
 

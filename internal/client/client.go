@@ -64,7 +64,7 @@ func New(base, token string) (*Client, error) {
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Apply creates or replaces jobs, all of them or none.
-func (c *Client) Apply(ctx context.Context, list []jobs.Job) ([]jobs.Job, error) {
+func (c *Client) Apply(ctx context.Context, list []jobs.Job) ([]jobs.AppliedJob, error) {
 	var out rest.Applied
 	err := c.call(ctx, http.MethodPost, c.at("v1", "jobs"), list, &out)
 	return out.Jobs, err

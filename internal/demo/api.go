@@ -76,7 +76,7 @@ func passing(err error) bool {
 }
 
 func (a *api) apply(ctx context.Context, list []jobs.Job) error {
-	_, err := ask(ctx, a, func(ctx context.Context, c *client.Client) ([]jobs.Job, error) { return c.Apply(ctx, list) })
+	_, err := ask(ctx, a, func(ctx context.Context, c *client.Client) ([]jobs.AppliedJob, error) { return c.Apply(ctx, list) })
 	return err
 }
 

@@ -57,7 +57,7 @@ type RunPage struct {
 
 // Applied is what became of the jobs that were applied.
 type Applied struct {
-	Jobs []jobs.Job `json:"jobs"`
+	Jobs []jobs.AppliedJob `json:"jobs"`
 }
 
 // Endpoints is where a service's instances listen.
