@@ -131,7 +131,7 @@ func (c *Core) strike(a *agent, t *task) {
 	s := &a.record
 	s.score, s.at, s.job = min(s.now(c.now)+1, strikesMost), c.now, t.rec.Job
 	s.cause = fmt.Sprintf("%s: %s", t.rec.ID, cmp.Or(t.rec.Message, t.rec.Reason, string(t.rec.State)))
-	if s.score < strikesAvoided || (!c.avoids(a) && 2*(c.avoidedAgents()+1) > len(c.agents)) {
+	if s.score < strikesAvoided || !c.avoids(a) && c.mostAvoided(1) {
 		return
 	}
 	s.avoided = c.now.Add(time.Duration(math.Log2(s.score/strikesForgot) * float64(strikeHalfLife)))
@@ -139,6 +139,22 @@ func (c *Core) strike(a *agent, t *task) {
 }
 
 func (c *Core) avoids(a *agent) bool { return c.now.Before(a.record.avoided) }
+
+// mostAvoided says whether more than half of the agents that are there, as far
+// as this subscription's offers tell, would be avoided with so many more.
+func (c *Core) mostAvoided(more int) bool {
+	present, avoided := 0, more
+	for _, a := range c.agents {
+		if a.seen.Before(c.subscribed) {
+			continue // it may be gone
+		}
+		present++
+		if c.avoids(a) {
+			avoided++
+		}
+	}
+	return 2*avoided > present
+}
 
 func (c *Core) avoidedAgents() int {
 	n := 0

@@ -78,8 +78,8 @@ func TestClockBeyondBelief(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.now = right.Add(10 * time.Minute)
-	s.step(ClockSkewed{By: 10 * time.Minute})
-	s.lead()
+	s.step(Elected{Term: 2, Ahead: 10 * time.Minute})
+	s.subscribe(1, right)
 	s.wait(90 * time.Second)
 	if n := len(s.core.runs); n != 0 {
 		t.Errorf("%d runs by a clock that is ten minutes ahead, want none", n)

@@ -141,8 +141,11 @@ func New(cfg Config, kinds *jobs.Registry) *Core {
 func (c *Core) Step(now time.Time, ev Event) Effects {
 	c.fx = Effects{}
 	strayed := c.strayed()
-	if e, ok := ev.(ClockSkewed); ok { // it says what now means
+	switch e := ev.(type) { // they say what now means
+	case ClockSkewed:
 		c.weighClock(e.By)
+	case Elected:
+		c.weighClock(e.Ahead)
 	}
 	now = now.Add(-c.stray)
 	if now.After(c.now) {

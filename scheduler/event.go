@@ -79,7 +79,8 @@ type Tick struct{}
 // Elected begins a term: the records are loaded.
 type Elected struct {
 	Term   int64
-	Secret []byte // used where the store holds none yet: it signs the tasks' tokens
+	Secret []byte        // used where the store holds none yet: it signs the tasks' tokens
+	Ahead  time.Duration // of our clock, as in ClockSkewed, when the term was raised
 }
 
 // Peers are the base URLs of the schedulers that are up.

@@ -45,8 +45,9 @@ func (c *Core) match() {
 	}
 	accepts := make([]*Accept, len(offers))
 	round := match.NewRound(c.now, offers)
+	scarce := c.mostAvoided(0)
 	for i := range offers {
-		if why, ok := c.aversion(c.agentOf(offers[i].AgentID)); ok {
+		if why, ok := c.aversion(c.agentOf(offers[i].AgentID)); ok && !scarce {
 			round.Close(i, why)
 		}
 	}

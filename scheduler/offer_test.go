@@ -212,3 +212,24 @@ func TestExecutorsComeOutOfReservations(t *testing.T) {
 		t.Errorf("under another role the executor is %+v", other)
 	}
 }
+
+// TestAvoidedAgentsAreTakenWhenNoOthersAreLeft: half of those that are there
+// may be avoided; what is gone does not count.
+func TestAvoidedAgentsAreTakenWhenNoOthersAreLeft(t *testing.T) {
+	s := newScript(t, manual(nil))
+	for _, agent := range []string{"a", "b", "c", "d"} {
+		s.offer(agent)
+	}
+	for _, agent := range []string{"a", "b"} {
+		s.core.agentOf(agent).record.avoided = s.now.Add(time.Hour)
+	}
+	s.start("j", "1")
+	if got := s.offer("a"); len(got) != 0 {
+		t.Errorf("launched %v on an agent that is avoided", got)
+	}
+	s.subscribe(2, s.now.Add(-time.Hour))
+	s.now = s.now.Add(time.Second)
+	if got := s.offer("a"); len(got) != 1 {
+		t.Errorf("launched %v, want one task: no other agent has offered anything", got)
+	}
+}

@@ -295,6 +295,7 @@ func (c *Core) loadRuns(records, plans []Record, held map[jobs.Name]string) {
 		}
 		x.job = j
 		c.runs[id] = x
+		c.advance(x.rec.Created)
 		if x.rec.State.Final() {
 			x.plan, _ = storedPlan(x, chunks) // for its failed splits, if somebody asks
 			j.recent = append(j.recent, x)
@@ -372,6 +373,7 @@ func (c *Core) loadTasks(records []Record, held map[jobs.Name]string) {
 			continue
 		}
 		c.adopt(x, t)
+		c.advance(t.rec.Launched)
 	}
 }
 

@@ -87,8 +87,7 @@ func (t *term) run(ctx context.Context, patience time.Duration) error {
 	defer close(t.done)
 	secret := make([]byte, 32)
 	rand.Read(secret) // never fails
-	t.step(ctx, ClockSkewed{By: t.ahead()})
-	t.step(ctx, Elected{Term: t.leader.Term(), Secret: secret})
+	t.step(ctx, Elected{Term: t.leader.Term(), Secret: secret, Ahead: t.ahead()})
 	t.step(ctx, Peers{URLs: t.opt.Elector.Schedulers()})
 	t.workers.Go(func() { t.commit(ctx) })
 	t.workers.Go(func() { t.caller.run(ctx) })

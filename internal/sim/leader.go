@@ -52,10 +52,11 @@ func newLeader(p *process, term int64) *leader {
 }
 
 func (l *leader) begin() {
-	if l.w.bug != SkewIgnored {
-		l.step(scheduler.ClockSkewed{By: l.p.offset})
+	elected := scheduler.Elected{Term: l.term, Secret: []byte("secret"), Ahead: l.p.offset}
+	if l.w.bug == SkewIgnored {
+		elected.Ahead = 0
 	}
-	l.step(scheduler.Elected{Term: l.term, Secret: []byte("secret")})
+	l.step(elected)
 	l.subscribe()
 }
 

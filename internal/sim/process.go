@@ -81,7 +81,7 @@ func (p *process) join() {
 	e := &session{p: p}
 	p.session = e
 	p.receive(p.w.store.delay(), func() {
-		if p.session == e {
+		if p.session == e && !e.expired {
 			p.w.store.join(e)
 		}
 	})
