@@ -227,8 +227,8 @@ func TestAvoidedAgentsAreTakenWhenNoOthersAreLeft(t *testing.T) {
 	if got := s.offer("a"); len(got) != 0 {
 		t.Errorf("launched %v on an agent that is avoided", got)
 	}
-	s.subscribe(2, s.now.Add(-time.Hour))
 	s.now = s.now.Add(time.Second)
+	s.subscribe(2, s.now.Add(-time.Hour))
 	if got := s.offer("a"); len(got) != 1 {
 		t.Errorf("launched %v, want one task: no other agent has offered anything", got)
 	}
