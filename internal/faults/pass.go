@@ -181,7 +181,11 @@ func (r *Record) read(ctx context.Context, api *client.Client, job jobs.Name) er
 	if err != nil {
 		return err
 	}
-	view.Skipped = append(r.Job.Skipped, view.Skipped...)
+	for _, s := range r.Job.Skipped {
+		if !slices.ContainsFunc(view.Skipped, func(now jobs.SkippedRange) bool { return now.At.Equal(s.At) && now.From.Equal(s.From) }) {
+			view.Skipped = append(view.Skipped, s) // the scheduler keeps the latest only
+		}
+	}
 	r.Job = view
 	runs, _, err := api.Runs(ctx, jobs.RunQuery{Job: job, Limit: maxRuns})
 	if err != nil {
