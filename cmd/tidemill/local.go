@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -119,8 +118,8 @@ func (cmd localCmd) serve(ctx context.Context, g *globals, c console, to greetin
 	defer welcome.Wait()
 	defer cancel()
 	welcome.Go(func() {
-		if err := cmd.welcome(ctx, g, c, to, s.options); err != nil && ctx.Err() == nil {
-			s.log.Error().Err(err).Msg("the example jobs could not be added")
+		if err := cmd.welcome(ctx, g, c, to, s.options, s.log); err != nil && ctx.Err() == nil {
+			s.log.Error().Err(err).Msg("no greeting")
 		}
 	})
 	return serve(ctx, s)
@@ -128,7 +127,7 @@ func (cmd localCmd) serve(ctx context.Context, g *globals, c console, to greetin
 
 // welcome waits for the API, adds the examples to an empty state, and says
 // what to try next.
-func (cmd localCmd) welcome(ctx context.Context, g *globals, c console, to greeting, o config.Options) error {
+func (cmd localCmd) welcome(ctx context.Context, g *globals, c console, to greeting, o config.Options, log zerolog.Logger) error {
 	token, err := config.Token(g.TokenFile)
 	if err != nil {
 		return err
@@ -137,7 +136,7 @@ func (cmd localCmd) welcome(ctx context.Context, g *globals, c console, to greet
 	if err != nil {
 		return err
 	}
-	if err := awaitReady(ctx, o.Advertise); err != nil {
+	if err := awaitLeading(ctx, api); err != nil {
 		return err
 	}
 	to.api = o.Advertise
@@ -146,7 +145,7 @@ func (cmd localCmd) welcome(ctx context.Context, g *globals, c console, to greet
 	}
 	if !cmd.Empty {
 		if to.examples, err = addExamples(ctx, api); err != nil {
-			return err
+			log.Error().Err(err).Msg("the example jobs could not be added")
 		}
 	}
 	_, err = io.WriteString(c.Out, to.text())
@@ -208,20 +207,14 @@ func addExamples(ctx context.Context, api *client.Client) (bool, error) {
 	return true, nil
 }
 
-// awaitReady waits until the scheduler answers that it leads.
-func awaitReady(ctx context.Context, base string) error {
-	tick := time.NewTicker(50 * time.Millisecond)
+// awaitLeading waits until the scheduler leads: only then are there jobs to
+// ask for. That a leader is known (/readyz) comes before.
+func awaitLeading(ctx context.Context, api *client.Client) error {
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz", nil)
-		if err != nil {
-			return err
-		}
-		if answer, err := http.DefaultClient.Do(request); err == nil {
-			answer.Body.Close()
-			if answer.StatusCode == http.StatusOK {
-				return nil
-			}
+		if s, err := api.Status(ctx); err == nil && s.Leading {
+			return nil
 		}
 		select {
 		case <-ctx.Done():

@@ -72,9 +72,11 @@ func startLocal(t *testing.T, program, dir string) *localProcess {
 			_ = p.cmd.Wait()
 		}
 	})
+	limit := time.AfterFunc(time.Minute, func() { _ = p.cmd.Process.Kill() })
 	if p.greeting, err = readGreeting(out); err != nil {
 		t.Fatalf("no greeting: %v, %v; it said:\n%s", err, p.cmd.Wait(), p.errs)
 	}
+	limit.Stop()
 	p.told.Go(func() { _, _ = io.Copy(io.Discard, out) })
 	url := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(p.greeting)
 	if p.Client, err = client.New(url, ""); err != nil {
