@@ -245,23 +245,22 @@ func (m *machine) stop(now time.Time, a *attempt, s jobs.Stop, kill bool) []effe
 	return []effect{halt{a.task.ID, s}}
 }
 
-// check tells how a work's health changed, and ends the work for it.
+// check tells how a work's health changed, or ends the work for it: the
+// terminal update then tells.
 func (m *machine) check(now time.Time, e checked) []effect {
 	a := m.tasks[e.task]
 	if a == nil || a.phase != working {
 		return nil
 	}
-	healthy := e.err == nil
-	u := Update{State: jobs.TaskRunning, Reason: reasonHealth, Healthy: &healthy}
+	healthy, message := e.err == nil, ""
 	if !healthy {
-		u.Message = bounded(e.err.Error(), maxMessage)
+		message = bounded(e.err.Error(), maxMessage)
 	}
-	out := m.update(now, a, u)
 	if e.end {
 		a.unhealthy = true
-		out = append(out, m.stop(now, a, jobs.Stop{Reason: u.Message, Grace: a.assignment.KillGrace.D()}, false)...)
+		return m.stop(now, a, jobs.Stop{Reason: message, Grace: a.assignment.KillGrace.D()}, false)
 	}
-	return out
+	return m.update(now, a, Update{State: jobs.TaskRunning, Reason: reasonHealth, Message: message, Healthy: &healthy})
 }
 
 func (m *machine) end(now time.Time, e ended) []effect {
