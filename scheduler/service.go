@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -191,7 +192,7 @@ func (c *Core) afterInstance(s *split, t *task) {
 		s.failures, s.avoid = 0, ""
 		c.enqueue(s)
 	case t.rec.State == jobs.AttemptNotStarted:
-		s.launchFailed(c, t.rec.Reason)
+		s.launchFailed(c, cmp.Or(t.rec.Message, t.rec.Reason))
 	default:
 		if !t.rec.Started.IsZero() && t.rec.Ended.Sub(t.rec.Started) > stable {
 			s.starts = 0

@@ -184,7 +184,7 @@ func (c *Core) afterAttempt(s *split, t *task) {
 			c.touch(s.run)
 		}
 	case jobs.AttemptNotStarted:
-		s.launchFailed(c, t.rec.Reason)
+		s.launchFailed(c, cmp.Or(t.rec.Message, t.rec.Reason))
 	case jobs.AttemptKilled:
 		if t.rec.Drained {
 			s.starts--
