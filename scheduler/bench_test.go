@@ -34,13 +34,32 @@ type cluster struct {
 	offers int
 	steps  []time.Duration
 	done   int
+	stored map[string][]byte // nil: nothing is kept
 }
 
 func (c *cluster) step(ev scheduler.Event) scheduler.Effects {
 	began := time.Now()
 	fx := c.core.Step(c.now, ev)
 	c.steps = append(c.steps, time.Since(began))
+	for _, g := range fx.Persist {
+		for _, ch := range g {
+			if c.stored != nil {
+				c.stored[ch.Key] = ch.Value
+			}
+		}
+	}
 	return fx
+}
+
+// declare begins a term and applies so many jobs, due each hour.
+func (c *cluster) declare(count int) {
+	c.step(scheduler.Elected{Term: 1, Secret: []byte("secret")})
+	c.step(scheduler.Subscribed{Stream: 1, FrameworkID: "F", Master: "m", MasterSince: c.now})
+	for i := range count {
+		j := jobs.Job{Name: jobs.Name(fmt.Sprintf("job-%05d", i)), Kind: "bench", Schedule: &jobs.Schedule{}}
+		j.Schedule.Cron = []string{"0 * * * *"}
+		c.step(scheduler.Request{ID: int64(i), Do: scheduler.ApplyJobs{Jobs: []jobs.Job{j}}})
+	}
 }
 
 // offer brings an offer of one agent with room for slots tasks.
@@ -93,13 +112,7 @@ func runAll(b *testing.B, agents, count int) {
 	if err := c.core.Load(nil); err != nil {
 		b.Fatal(err)
 	}
-	c.step(scheduler.Elected{Term: 1, Secret: []byte("secret")})
-	c.step(scheduler.Subscribed{Stream: 1, FrameworkID: "F", Master: "m", MasterSince: c.now})
-	for i := range count {
-		j := jobs.Job{Name: jobs.Name(fmt.Sprintf("job-%05d", i)), Kind: "bench", Schedule: &jobs.Schedule{}}
-		j.Schedule.Cron = []string{"0 * * * *"}
-		c.step(scheduler.Request{ID: int64(i), Do: scheduler.ApplyJobs{Jobs: []jobs.Job{j}}})
-	}
+	c.declare(count)
 	c.steps = nil
 	b.StartTimer()
 	began := time.Now()
@@ -121,4 +134,37 @@ func runAll(b *testing.B, agents, count int) {
 	b.ReportMetric(float64(3*count)/took.Seconds(), "decisions/s")
 	b.ReportMetric(float64(c.steps[len(c.steps)*99/100].Microseconds()), "p99-µs/step")
 	b.ReportMetric(float64(c.steps[len(c.steps)-1].Milliseconds()), "max-ms/step")
+}
+
+// BenchmarkTakeOver loads what a leader of so many jobs left, and begins the
+// next term: all that stands between the store's answer and SUBSCRIBE.
+func BenchmarkTakeOver(b *testing.B) {
+	const count = 50_000
+	kinds, err := jobs.NewRegistry(benchKind{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := &cluster{core: scheduler.New(scheduler.DefaultConfig(), kinds), now: time.Unix(1_700_000_000, 0), stored: map[string][]byte{}}
+	c.declare(count)
+	c.now = c.now.Add(time.Hour)
+	for range count/500 + 1 {
+		c.step(scheduler.Tick{})
+	}
+	var records []scheduler.Record
+	size := 0
+	for key, value := range c.stored {
+		records = append(records, scheduler.Record{Key: key, Value: value})
+		size += len(key) + len(value)
+	}
+	for b.Loop() {
+		next := scheduler.New(scheduler.DefaultConfig(), kinds)
+		if err := next.Load(records); err != nil {
+			b.Fatal(err)
+		}
+		if fx := next.Step(c.now, scheduler.Elected{Term: 2}); len(fx.Persist) == 0 {
+			b.Fatal("nothing begins the term")
+		}
+	}
+	b.ReportMetric(float64(len(records)), "records")
+	b.ReportMetric(float64(size)/float64(len(records)), "bytes/record")
 }

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
 	"slices"
@@ -28,8 +29,15 @@ type unknownItems struct {
 	length int
 }
 
-// decode reads a record, and gives what of it v has no place for.
+// decode reads a record, and gives what of it v has no place for. Most have
+// nothing of that kind: only where reading finds some is it looked for.
 func decode(doc []byte, v any) (unknown, error) {
+	strict := json.NewDecoder(bytes.NewReader(doc))
+	strict.DisallowUnknownFields()
+	if strict.Decode(v) == nil && !strict.More() {
+		return nil, nil
+	}
+	reflect.ValueOf(v).Elem().SetZero()
 	if err := json.Unmarshal(doc, v); err != nil {
 		return nil, err
 	}

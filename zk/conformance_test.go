@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"tidemill/internal/stack"
 	"tidemill/internal/stack/stacktest"
 	"tidemill/internal/storetest"
 )
@@ -96,8 +97,10 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
+// BenchmarkLoad has a server of its own, with the memory that so many records take.
 func BenchmarkLoad(b *testing.B) {
-	l, err := join(b, options(b, newRoot(), servers(b)...)).Campaign(b.Context())
+	own := stacktest.Own(b, stack.Options{ZooKeeper: 1, ZooKeeperHeap: "512m"})
+	l, err := join(b, options(b, newRoot(), own.Addresses().ZooKeeper)).Campaign(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}

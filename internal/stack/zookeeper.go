@@ -23,7 +23,7 @@ type zookeeperConfig struct {
 	Ensemble                     []string
 }
 
-func zookeeperRecipe(p program, at place, dir string, number, ensemble int) (recipe, error) {
+func zookeeperRecipe(p program, at place, dir string, number, ensemble int, heap string) (recipe, error) {
 	config := zookeeperConfig{
 		Dir: dir, Host: at.host(number),
 		Port: at.ports.ZooKeeper, PeerPort: at.ports.ZooKeeper + 1, ElectionPort: at.ports.ZooKeeper + 2,
@@ -38,7 +38,7 @@ func zookeeperRecipe(p program, at place, dir string, number, ensemble int) (rec
 	if err := os.WriteFile(filepath.Join(dir, "data", "myid"), []byte(strconv.Itoa(number)), 0o644); err != nil {
 		return recipe{}, err
 	}
-	options := append(small("16m", "32m"),
+	options := append(small("16m", heap),
 		"-XX:ReservedCodeCacheSize=32m", "-XX:MaxDirectMemorySize=64m",
 		"-Djava.net.preferIPv4Stack=true", "-Djute.maxbuffer=1048575", "-Dzookeeper.jmx.log4j.disable=true",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true")

@@ -29,29 +29,28 @@ func BenchCommit(b *testing.B, l scheduler.Leadership, changes int) {
 	b.ReportMetric(float64(b.N*changes)/b.Elapsed().Seconds(), "changes/s")
 }
 
-// BenchLoad measures loading so many records.
-func BenchLoad(b *testing.B, l scheduler.Leadership, records int) {
+// BenchLoad measures loading what so many jobs have in a store: each its
+// document, its state, and a run.
+func BenchLoad(b *testing.B, l scheduler.Leadership, jobs int) {
 	b.Helper()
-	value := bytes.Repeat([]byte("r"), recordSize)
-	batch := scheduler.Batch{}
-	for i := range records {
-		batch.Changes = append(batch.Changes, scheduler.Change{Key: fmt.Sprintf("runs/%d", i), Value: value})
-		if len(batch.Changes) == scheduler.MaxBatchChanges || i == records-1 {
-			batch.Sequence++
-			if err := l.Commit(b.Context(), batch); err != nil {
-				b.Fatal(err)
-			}
-			batch.Changes = nil
+	value := bytes.Repeat([]byte("r"), 2*recordSize)
+	var groups []scheduler.Group
+	for i := range jobs {
+		for _, family := range []string{"jobs", "state", "runs"} {
+			groups = append(groups, scheduler.Group{{Key: fmt.Sprintf("%s/job-%05d", family, i), Value: value}})
 		}
+	}
+	if err := scheduler.Write(b.Context(), l, groups); err != nil {
+		b.Fatal(err)
 	}
 	for b.Loop() {
 		found := 0
 		if err := l.Load(b.Context(), func(scheduler.Record) error { found++; return nil }); err != nil {
 			b.Fatal(err)
 		}
-		if found != records {
-			b.Fatalf("loaded %d records of %d", found, records)
+		if found != len(groups) {
+			b.Fatalf("loaded %d records of %d", found, len(groups))
 		}
 	}
-	b.ReportMetric(float64(records*b.N)/b.Elapsed().Seconds(), "records/s")
+	b.ReportMetric(float64(len(groups)*b.N)/b.Elapsed().Seconds(), "records/s")
 }
