@@ -87,8 +87,8 @@ func read(records []Record) *contents {
 }
 
 func (c *contents) take(r Record) error {
-	family, name, _ := strings.Cut(r.Key, "/")
-	switch family + "/" {
+	_, name, _ := strings.Cut(r.Key, "/")
+	switch r.family() {
 	case keyJob:
 		return takeInto(c.jobs, jobs.Name(name), r.Value)
 	case keyState:

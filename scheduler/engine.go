@@ -45,10 +45,18 @@ func NewEngine(cfg Config, kinds *jobs.Registry) *Engine {
 
 // Load takes in the records of a store, once, before the first Step.
 func (e *Engine) Load(records []Record) error {
-	for _, r := range records {
-		e.stored.put(r.Key, len(r.Key)+len(r.Value))
+	list := make([]parsed, len(records))
+	for i, r := range records {
+		list[i] = parse(r)
 	}
-	return e.core.Load(records)
+	return e.load(list)
+}
+
+func (e *Engine) load(list []parsed) error {
+	for _, p := range list {
+		e.stored.put(p.Key, len(p.Key)+len(p.Value))
+	}
+	return e.core.load(list)
 }
 
 // Core is for looking between steps.

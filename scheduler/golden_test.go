@@ -24,7 +24,7 @@ var updateRecords = flag.Bool("update-records", false, "rewrite the golden files
 func kindsOfRecord() map[string]any {
 	return map[string]any{
 		"meta": &metaRecord{}, "job": &jobRecord{}, "state": &stateRecord{}, "run": &jobs.Run{},
-		"task": &jobs.Task{}, "plan": &jobs.Plan{}, "target": &targetRecord{},
+		"task": &jobs.Task{}, "plan": &jobs.Plan{}, "pool": &jobs.Pool{}, "target": &targetRecord{},
 	}
 }
 

@@ -27,7 +27,7 @@ type poolGone struct{ *pool }
 
 func (poolGone) encode(time.Time) []byte { return nil }
 
-func (c *Core) loadPools(records []Record) error {
+func (c *Core) loadPools(records []parsed) error {
 	for _, r := range records {
 		p := &pool{holders: map[jobs.Name]int{}}
 		var err error

@@ -154,15 +154,55 @@ func mustJSON(v any) []byte {
 	return b
 }
 
+// parsed is a record that was taken apart. That is most of the work of a
+// load, and depends on nothing else.
+type parsed struct {
+	Record
+	value any // a *jobRecord, *stateRecord, *jobs.Run or *jobs.Task, by its family; else nil
+	extra unknown
+	err   error
+}
+
+func parse(r Record) parsed {
+	p := parsed{Record: r}
+	switch r.family() {
+	case keyJob:
+		p.value = &jobRecord{}
+	case keyState:
+		p.value = &stateRecord{}
+	case keyRun:
+		p.value = &jobs.Run{}
+	case keyTask:
+		p.value = &jobs.Task{}
+	default:
+		return p
+	}
+	p.extra, p.err = decode(r.Value, p.value)
+	return p
+}
+
+// family is the first part of a record's key, with its slash.
+func (r Record) family() string {
+	family, _, _ := strings.Cut(r.Key, "/")
+	return family + "/"
+}
+
 // Load takes in the records of a store. It is called once, before the first
 // Step. Records that cannot be read hold their job; an unknown format is an error.
 func (c *Core) Load(records []Record) error {
-	byFamily := map[string][]Record{}
-	for _, r := range records {
-		family, _, _ := strings.Cut(r.Key, "/")
-		byFamily[family+"/"] = append(byFamily[family+"/"], r)
-		if r.Key == keyMeta {
-			if err := c.loadMeta(r); err != nil {
+	list := make([]parsed, len(records))
+	for i, r := range records {
+		list[i] = parse(r)
+	}
+	return c.load(list)
+}
+
+func (c *Core) load(list []parsed) error {
+	byFamily := map[string][]parsed{}
+	for _, p := range list {
+		byFamily[p.family()] = append(byFamily[p.family()], p)
+		if p.Key == keyMeta {
+			if err := c.loadMeta(p.Record); err != nil {
 				return err
 			}
 		}
@@ -222,16 +262,16 @@ func (c *Core) advance(t time.Time) {
 	}
 }
 
-func (c *Core) loadJobs(records []Record, held map[jobs.Name]string) {
+func (c *Core) loadJobs(records []parsed, held map[jobs.Name]string) {
 	for _, r := range records {
 		name := jobs.Name(strings.TrimPrefix(r.Key, keyJob))
 		j := &job{name: name}
 		c.jobs[name] = j
-		var err error
-		if j.recExtra, err = decode(r.Value, &j.rec); err != nil {
-			held[name] = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
+		if r.err != nil {
+			held[name] = fmt.Sprintf("record %s cannot be read: %v", r.Key, r.err)
 			continue
 		}
+		j.rec, j.recExtra = *r.value.(*jobRecord), r.extra
 		if err := c.compile(j); err != nil { // applying it anew may mend it
 			c.hold(j, fmt.Sprintf("record %s: %v", r.Key, err))
 		}
@@ -254,7 +294,7 @@ func (c *Core) compile(j *job) error {
 	return err
 }
 
-func (c *Core) loadStates(records []Record, held map[jobs.Name]string) {
+func (c *Core) loadStates(records []parsed, held map[jobs.Name]string) {
 	for _, r := range records {
 		name := jobs.Name(strings.TrimPrefix(r.Key, keyState))
 		j, ok := c.jobs[name]
@@ -262,16 +302,16 @@ func (c *Core) loadStates(records []Record, held map[jobs.Name]string) {
 			j = &job{name: name, rec: jobRecord{Deleted: true}}
 			c.jobs[name] = j
 		}
-		var err error
-		if j.stateExtra, err = decode(r.Value, &j.state); err != nil {
-			held[name] = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
+		if r.err != nil {
+			held[name] = fmt.Sprintf("record %s cannot be read: %v", r.Key, r.err)
 			continue
 		}
+		j.state, j.stateExtra = *r.value.(*stateRecord), r.extra
 		c.advance(j.state.Clock)
 	}
 }
 
-func (c *Core) loadRuns(records, plans []Record, held map[jobs.Name]string) {
+func (c *Core) loadRuns(records, plans []parsed, held map[jobs.Name]string) {
 	chunks := map[string][]byte{}
 	for _, p := range plans {
 		chunks[p.Key] = p.Value
@@ -283,11 +323,11 @@ func (c *Core) loadRuns(records, plans []Record, held map[jobs.Name]string) {
 			c.problems[r.Key] = err.Error()
 			continue
 		}
-		x := &run{tasks: map[jobs.TaskID]*task{}}
-		if x.extra, err = decode(r.Value, &x.rec); err != nil {
-			held[parts.Job] = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
+		if r.err != nil {
+			held[parts.Job] = fmt.Sprintf("record %s cannot be read: %v", r.Key, r.err)
 			continue
 		}
+		x := &run{rec: *r.value.(*jobs.Run), extra: r.extra, tasks: map[jobs.TaskID]*task{}}
 		j, ok := c.jobs[x.rec.Job]
 		if !ok {
 			held[parts.Job] = fmt.Sprintf("record %s belongs to a job that is not there", r.Key)
@@ -354,7 +394,7 @@ func (c *Core) restoreRun(x *run, chunks map[string][]byte) error {
 	return nil
 }
 
-func (c *Core) loadTasks(records []Record, held map[jobs.Name]string) {
+func (c *Core) loadTasks(records []parsed, held map[jobs.Name]string) {
 	for _, r := range records {
 		id := jobs.TaskID(strings.TrimPrefix(r.Key, keyTask))
 		parts, err := jobs.ParseTaskID(id)
@@ -362,12 +402,12 @@ func (c *Core) loadTasks(records []Record, held map[jobs.Name]string) {
 			c.problems[r.Key] = err.Error()
 			continue
 		}
-		t := &task{}
-		if t.extra, err = decode(r.Value, &t.rec); err != nil {
+		if r.err != nil {
 			runParts, _ := jobs.ParseRunID(parts.Run)
-			held[runParts.Job] = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
+			held[runParts.Job] = fmt.Sprintf("record %s cannot be read: %v", r.Key, r.err)
 			continue
 		}
+		t := &task{rec: *r.value.(*jobs.Task), extra: r.extra}
 		x, ok := c.runs[t.rec.Run]
 		if !ok || x.rec.State.Final() { // its run took it into its record, or is unreadable and holds its job
 			continue

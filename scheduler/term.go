@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -66,16 +67,35 @@ func newTerm(opt *Options, leader Leadership, notify func(jobs.Notice)) *term {
 
 // load reads the store into the core.
 func (t *term) load(ctx context.Context) error {
-	var records []Record
 	began := time.Now()
-	if err := t.leader.Load(ctx, func(r Record) error { records = append(records, r); return nil }); err != nil {
+	records, err := t.readAndParse(ctx)
+	if err != nil {
 		return fmt.Errorf("load the store: %w", err)
 	}
-	if err := t.engine.Load(records); err != nil {
+	read := time.Since(began)
+	if err := t.engine.load(records); err != nil {
 		return err
 	}
-	t.log.Info().Int("records", len(records)).Dur("took", time.Since(began)).Msg("leading: the store is loaded")
+	t.log.Info().Int("records", len(records)).Dur("read", read).Dur("took", time.Since(began)).Msg("leading: the store is loaded")
 	return nil
+}
+
+// readAndParse takes records apart while the store still sends others.
+func (t *term) readAndParse(ctx context.Context) ([]parsed, error) {
+	read := make(chan Record, eventQueue)
+	parts := make([][]parsed, runtime.GOMAXPROCS(0))
+	var parsers sync.WaitGroup
+	for i := range parts {
+		parsers.Go(func() {
+			for r := range read {
+				parts[i] = append(parts[i], parse(r))
+			}
+		})
+	}
+	err := t.leader.Load(ctx, func(r Record) error { read <- r; return nil })
+	close(read)
+	parsers.Wait()
+	return slices.Concat(parts...), err
 }
 
 // run leads until ctx ends, the term is lost, or nothing more can be done.

@@ -38,8 +38,7 @@ func Upgrade(store []Record) ([]Group, UpgradeReport, error) {
 			continue
 		}
 		if !sameJSON(value, r.Value) {
-			family, _, _ := strings.Cut(r.Key, "/")
-			report.Rewritten[family]++
+			report.Rewritten[strings.TrimSuffix(r.family(), "/")]++
 			groups = append(groups, Group{{Key: r.Key, Value: value}})
 		}
 	}
@@ -57,8 +56,7 @@ func Upgrade(store []Record) ([]Group, UpgradeReport, error) {
 
 // rewrite gives a record as this program writes it.
 func rewrite(r Record) ([]byte, error) {
-	family, _, _ := strings.Cut(r.Key, "/")
-	switch family + "/" {
+	switch r.family() {
 	case keyJob:
 		return rewriteAs[jobRecord](r)
 	case keyState:

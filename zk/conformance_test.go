@@ -99,8 +99,10 @@ func BenchmarkCommit(b *testing.B) {
 
 // BenchmarkLoad has a server of its own, with the memory that so many records take.
 func BenchmarkLoad(b *testing.B) {
-	own := stacktest.Own(b, stack.Options{ZooKeeper: 1, ZooKeeperHeap: "512m"})
-	l, err := join(b, options(b, newRoot(), own.Addresses().ZooKeeper)).Campaign(b.Context())
+	own := stacktest.Own(b, stack.Options{ZooKeeper: 1, ZooKeeperHeap: "1g"})
+	o := options(b, newRoot(), own.Addresses().ZooKeeper)
+	o.SessionTimeout = 20 * time.Second // outlasts the filling on a loaded machine
+	l, err := join(b, o).Campaign(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}

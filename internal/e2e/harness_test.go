@@ -65,7 +65,14 @@ type process struct {
 // fetch the executor from the scheduler, unless the flags say otherwise.
 func newWorld(t testing.TB, agents, schedulers int, flags ...string) *world {
 	t.Helper()
-	addresses := stacktest.Shared(t)
+	w := prepareWorld(t, stacktest.Shared(t).ZooKeeper, agents)
+	w.addSchedulers(schedulers, flags...)
+	return w
+}
+
+// prepareWorld starts a master and agents.
+func prepareWorld(t testing.TB, zk string, agents int) *world {
+	t.Helper()
 	path, err := program()
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +83,7 @@ func newWorld(t testing.TB, agents, schedulers int, flags ...string) *world {
 	}
 	t.Cleanup(func() { line.Close() })
 	w := &world{
-		t: t, program: path, dir: t.TempDir(), zk: addresses.ZooKeeper, line: line,
+		t: t, program: path, dir: t.TempDir(), zk: zk, line: line,
 		name: fmt.Sprintf("e2e-%x", rand.Uint64()),
 	}
 	fast := []string{"--agent-ping-timeout", "500ms", "--max-agent-ping-timeouts", "4", "--log-level", "warn"}
@@ -89,13 +96,17 @@ func newWorld(t testing.TB, agents, schedulers int, flags ...string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.mesos.Stop)
-	for range schedulers {
+	return w
+}
+
+func (w *world) addSchedulers(count int, flags ...string) {
+	w.t.Helper()
+	for range count {
 		w.schedulers = append(w.schedulers, w.newScheduler(flags))
 	}
 	for _, s := range w.schedulers {
 		s.start()
 	}
-	return w
 }
 
 func (w *world) masterPath() string { return "zk://" + w.zk + "/" + w.name + "-mesos" }
