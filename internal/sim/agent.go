@@ -116,8 +116,9 @@ func (a *agent) free() (jobs.Resources, []string) {
 	return left, ids
 }
 
-// An agent has these ports.
-const firstPort, agentPorts = 31000, 4
+// An agent has these ports: enough for every service, since half of the
+// agents may be avoided for longer than a history lasts.
+const firstPort, agentPorts = 31000, 8
 
 // freePorts are those that no booked task holds.
 func (a *agent) freePorts() []jobs.PortRange {

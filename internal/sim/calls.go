@@ -120,7 +120,7 @@ func (m *model) checkPlace(o *offer, l scheduler.Launch) {
 	}
 	since := a.run.rec.Created // it began to wait then, or later
 	for _, other := range a.run.attempts {
-		if other.rec.Split == a.rec.Split && other.rec.Stage == a.rec.Stage && !other.rec.Superseded && other.rec.Ended.After(since) {
+		if other.rec.Split == a.rec.Split && other.rec.Stage == a.rec.Stage && !other.rec.Superseded && other.rec.Ended.After(since) && !other.rec.Ended.After(a.rec.Launched) {
 			since = other.rec.Ended
 		}
 	}

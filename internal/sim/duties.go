@@ -22,7 +22,7 @@ func (m *model) created(x *runAccount) {
 	}
 	switch r.Trigger {
 	case jobs.BySchedule, jobs.ByCatchUp, jobs.ByBackfill:
-		if off := m.by.p.offset.Abs(); off > clockLimit {
+		if off := m.by.offset.Abs(); off > clockLimit {
 			m.violate("run %s is created by a leader whose clock is off by %s", r.ID, off)
 		}
 		if r.Nominal.After(epoch.Add(m.w.now + clockLimit)) {
@@ -176,6 +176,18 @@ func (m *model) checkTombstone(name jobs.Name) {
 		if x := m.runs[id]; x.rec.Job == name && !x.finished {
 			m.violate("job %s is forgotten while its run %s lives", name, id)
 		}
+	}
+}
+
+// checkForgotten: a run's record goes once it is final and the job's state says
+// that history forgets it, or with its job.
+func (m *model) checkForgotten(x *runAccount) {
+	if x == nil || !x.ends {
+		return
+	}
+	x.ends = false
+	if j := m.job(x.rec.Job); !j.deletes && x.rec.Created.After(j.state.Forgotten) {
+		m.violate("run %s is lost: its record is deleted before it was final", x.rec.ID)
 	}
 }
 

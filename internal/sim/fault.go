@@ -176,17 +176,16 @@ var clockOffs = []time.Duration{
 func (w *world) clocksOff(f Fault) {
 	by := clockOffs[f.Target%len(clockOffs)]
 	first := w.leading()
+	var off []*process
 	for _, p := range w.processes {
-		if p != first {
+		if p != first && p.leader == nil {
 			p.offset += by
+			off = append(off, p)
 		}
 	}
 	w.kill(first, time.Second)
 	w.after(max(f.For, 6*time.Second), func() {
-		for _, p := range w.processes {
-			if p == first {
-				continue
-			}
+		for _, p := range off {
 			if p.leader != nil {
 				w.kill(p, time.Second)
 			}

@@ -41,18 +41,19 @@ type leader struct {
 	nextID  int64
 	answers map[int64]func(scheduler.Answer)
 
+	offset    time.Duration      // of its clock, as long as it leads
 	blind     jobs.Name          // a record of this job could not be read
 	rewritten []scheduler.Change // by a planted bug
 }
 
 func newLeader(p *process, term int64) *leader {
 	return &leader{
-		p: p, w: p.w, term: term, engine: scheduler.NewEngine(p.w.core, registry()), answers: map[int64]func(scheduler.Answer){},
+		p: p, w: p.w, term: term, offset: p.offset, engine: scheduler.NewEngine(p.w.core, registry()), answers: map[int64]func(scheduler.Answer){},
 	}
 }
 
 func (l *leader) begin() {
-	elected := scheduler.Elected{Term: l.term, Secret: []byte("secret"), Ahead: l.p.offset}
+	elected := scheduler.Elected{Term: l.term, Secret: []byte("secret"), Ahead: l.offset}
 	if l.w.bug == SkewIgnored {
 		elected.Ahead = 0
 	}

@@ -49,6 +49,7 @@ type runAccount struct {
 	finished bool // once recorded so
 	told     bool // so were its children
 	seen     bool // its creation was looked at
+	ends     bool // its end and its being forgotten are one write
 	sealed   bool // its plan was stored
 	spec     []byte
 	marked   bool // somebody asked to mark it by hand
@@ -149,7 +150,9 @@ func (m *model) commit(by *leader, changes []scheduler.Change) {
 			m.checkTombstone(jobs.Name(name))
 		case family == "jobs", family == "state":
 			m.checkEdges(jobs.Name(name), m.job(jobs.Name(name)))
-		case family == "runs" && ch.Value != nil:
+		case family == "runs" && ch.Value == nil:
+			m.checkForgotten(m.runs[jobs.RunID(name)])
+		case family == "runs":
 			m.afterRun(m.runs[jobs.RunID(name)], batch)
 		}
 	}
@@ -208,6 +211,9 @@ func (m *model) putState(name jobs.Name, ch scheduler.Change) {
 		if !slices.Contains(j.skipped, s) {
 			j.skipped = append(j.skipped, s)
 		}
+	}
+	if j.state.Clock.Before(m.clock) && m.by.blind == "" {
+		m.violate("job %s: its mark is stored at %s, when the core's time was %s already", name, j.state.Clock, m.clock)
 	}
 	if j.state.Mark.Before(before.Mark) {
 		m.violate("job %s: its mark goes back from %s to %s", name, before.Mark, j.state.Mark)
@@ -272,10 +278,8 @@ func (m *model) putRun(ch scheduler.Change) {
 	id := jobs.RunID(strings.TrimPrefix(ch.Key, "runs/"))
 	x := m.runs[id]
 	if ch.Value == nil {
-		if x != nil && !x.finished && !m.job(x.rec.Job).deletes {
-			m.violate("run %s is lost: its record is deleted before it was final", id)
-		}
 		if x != nil {
+			x.ends = !x.finished
 			x.finished = true
 		}
 		return

@@ -23,6 +23,7 @@ type (
 		Edges       map[jobs.Name]edge `json:"edges"`
 		Skipped     []span             `json:"skipped"`
 		Backfills   []window           `json:"backfills"`
+		Forgotten   time.Time          `json:"forgotten"`
 		Clock       time.Time          `json:"clock"`
 	}
 	window struct {
