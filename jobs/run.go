@@ -188,8 +188,8 @@ type Task struct {
 	State   AttemptState `json:"state"`
 	Reason  string       `json:"reason,omitempty"`
 	Message string       `json:"message,omitempty"`
-	// Superseded attempts were given up while unknown; another may have been
-	// launched. They are killed if they come back.
+	// Superseded attempts were given up while unknown, or planned in vain;
+	// another may have been launched. They are killed if they come back.
 	Superseded bool `json:"superseded,omitempty"`
 	// Seen is set by the first update: without it, "unknown" may mean "never started".
 	Seen bool `json:"seen,omitempty"`

@@ -1,7 +1,10 @@
 package scheduler
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"testing"
 	"time"
 
@@ -83,6 +86,57 @@ func TestRerunOfAServiceIsRefusedAfterAFailover(t *testing.T) {
 	if s.step(Request{Do: RerunRun{ID: old}}).Answers[0].Err == nil {
 		t.Error("a run of a service is done again beside the one that lives")
 	}
+}
+
+// TestPlanIsMadeAgainOnce: a planning whose plan was lost is not taken up
+// again by the next leader, beside the one that took its place.
+func TestPlanIsMadeAgainOnce(t *testing.T) {
+	lose := func(t *testing.T) *script {
+		s := newScript(t, manual(nil))
+		kinds, err := jobs.NewRegistry(stubKind{}, stubPlanner{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.kinds = kinds
+		s.failover()
+		planned := manual(func(j *jobs.Job) { j.Name, j.Kind = "p", "stub_planner" })
+		if err := s.step(Request{Do: ApplyJobs{Jobs: []jobs.Job{planned}}}).Answers[0].Err; err != nil {
+			t.Fatal(err)
+		}
+		s.start("p", "1")
+		first := s.launchOne("a")
+		s.executorSays(first, jobs.TaskFinished)
+		s.step(Fetched{Task: first, File: jobs.PlanFile, Err: fs.ErrNotExist})
+		return s
+	}
+	t.Run("while it waits", func(t *testing.T) {
+		s := lose(t)
+		s.failover()
+		s.wait(20 * time.Second)
+		s.launchOne("b")
+	})
+	t.Run("while it runs", func(t *testing.T) {
+		s := lose(t)
+		s.wait(20 * time.Second)
+		s.executorSays(s.launchOne("b"), jobs.TaskRunning)
+		s.failover()
+		s.wait(20 * time.Second)
+		if got := s.offer("c"); len(got) > 0 {
+			t.Errorf("launched %v beside the planning that runs", got)
+		}
+	})
+}
+
+// stubPlanner is work that is planned.
+type stubPlanner struct{ stubKind }
+
+func (stubPlanner) Name() string { return "stub_planner" }
+func (stubPlanner) Check(json.RawMessage) (jobs.Traits, error) {
+	return jobs.Traits{Planned: true}, nil
+}
+
+func (stubPlanner) Plan(context.Context, jobs.Assignment, jobs.Runtime) (jobs.Plan, error) {
+	return jobs.Plan{}, errors.ErrUnsupported
 }
 
 // stubService is work without an end.

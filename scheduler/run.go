@@ -326,6 +326,8 @@ func (c *Core) storePlan(id jobs.RunID, doc []byte) int {
 // a new version.
 func (c *Core) planAgain(x *run, reason string) {
 	s := x.splits[0]
+	s.succeeded.rec.Superseded = true // or another leader would seek its plan again
+	c.touch(s.succeeded)
 	s.succeeded, s.fetching, x.done = nil, false, 0
 	x.rec.Version = c.nextVersion(x.traits.Targets)
 	c.touch(x)

@@ -75,6 +75,11 @@ func (c *Core) adopt(x *run, t *task) {
 	x.splits[t.rec.Split].attach(t)
 }
 
+// planLost says whether a planning task succeeded in vain: no plan came of it.
+func (t *task) planLost() bool {
+	return t.rec.Stage == 0 && t.rec.State == jobs.AttemptSucceeded && t.rec.Superseded
+}
+
 // attach gives a split one of its attempts.
 func (s *split) attach(t *task) {
 	t.split = s
@@ -82,7 +87,7 @@ func (s *split) attach(t *task) {
 		s.attempts, s.starts = t.rec.Attempt, t.rec.Starts
 	}
 	switch {
-	case t.rec.State == jobs.AttemptSucceeded && s.succeeded == nil && !s.run.traits.Service:
+	case t.rec.State == jobs.AttemptSucceeded && s.succeeded == nil && !s.run.traits.Service && !t.planLost():
 		s.succeeded = t
 		s.run.done++
 	case t.rec.State.Final() || t.rec.Superseded:
@@ -174,6 +179,10 @@ func (c *Core) afterAttempt(s *split, t *task) {
 	}
 	switch t.rec.State {
 	case jobs.AttemptSucceeded:
+		if t.planLost() { // another leader finds it so
+			s.attemptFailed(c, "its plan could not be taken over", false)
+			return
+		}
 		if err := s.run.addResults(t.rec.Results); err != nil {
 			s.attemptFailed(c, err.Error(), true)
 			return

@@ -17,7 +17,7 @@ import (
 // job, its instant and its parents make of it.
 func (m *model) created(x *runAccount) {
 	r := &x.rec
-	if r.Created.Before(m.clock) {
+	if r.Created.Before(m.clock) && m.by.blind == "" { // or the time stands in what cannot be read
 		m.violate("run %s is created at %s, when the core's time was %s already", r.ID, r.Created, m.clock)
 	}
 	switch r.Trigger {

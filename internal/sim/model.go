@@ -25,6 +25,7 @@ type model struct {
 	jobs     map[jobs.Name]*jobAccount
 	runs     map[jobs.RunID]*runAccount
 	instants map[jobs.RunID]bool // runs, whatever their generation
+	brief    map[jobs.RunID]bool // recorded, and forgotten by a short history in the same write
 	attempts map[jobs.TaskID]*attemptAccount
 	fired    map[jobs.TaskID]bool // launched: ids are never used again
 	asked    map[jobs.Key]bool    // runs by hand: are their children to follow?
@@ -75,7 +76,7 @@ type attemptAccount struct {
 
 func newModel(w *world) *model {
 	return &model{
-		w: w, jobs: map[jobs.Name]*jobAccount{}, runs: map[jobs.RunID]*runAccount{}, instants: map[jobs.RunID]bool{},
+		w: w, jobs: map[jobs.Name]*jobAccount{}, runs: map[jobs.RunID]*runAccount{}, instants: map[jobs.RunID]bool{}, brief: map[jobs.RunID]bool{},
 		attempts: map[jobs.TaskID]*attemptAccount{}, fired: map[jobs.TaskID]bool{}, asked: map[jobs.Key]bool{},
 	}
 }
@@ -281,6 +282,8 @@ func (m *model) putRun(ch scheduler.Change) {
 		if x != nil {
 			x.ends = !x.finished
 			x.finished = true
+		} else {
+			m.brief[id] = true
 		}
 		return
 	}
@@ -323,7 +326,7 @@ func (m *model) afterRun(x *runAccount, batch map[string]bool) {
 	for _, p := range x.rec.Parents {
 		parent := m.runs[p]
 		switch {
-		case parent == nil && batch["runs/"+string(p)]: // recorded, and forgotten by a short history at once
+		case parent == nil && m.brief[p]:
 		case parent == nil:
 			m.violate("run %s comes before its parent %s was recorded", x.rec.ID, p)
 		case !parent.finished:

@@ -75,7 +75,8 @@ func (m *model) waits(x *runAccount) bool {
 			if a.rec.State == jobs.AttemptUnknown && !a.rec.Superseded {
 				return true
 			}
-			if a.rec.Ending != "" && !a.rec.State.Final() && m.w.now-a.touched < seeking {
+			sought := a.rec.Ending != "" && !a.rec.State.Final() || a.rec.Stage == 0 && a.success && !other.sealed
+			if sought && m.w.now-a.touched < seeking {
 				return true
 			}
 		}
