@@ -57,7 +57,7 @@ func newHost(name string, addr netip.Addr) (*Host, error) {
 		dropped: map[netip.Addr]bool{},
 	}
 	entered := make(chan error, 1)
-	go h.live(entered)
+	go onOwnThread(func() { h.live(entered) })
 	if err := <-entered; err != nil {
 		<-h.gone
 		return nil, err
@@ -68,7 +68,6 @@ func newHost(name string, addr netip.Addr) (*Host, error) {
 // live is the host's thread.
 func (h *Host) live(entered chan<- error) {
 	defer close(h.gone)
-	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 	h.thread = unix.Gettid()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		entered <- fmt.Errorf("make a network namespace: %w (root may, with CAP_SYS_ADMIN and CAP_NET_ADMIN)", err)
@@ -83,6 +82,20 @@ func (h *Host) live(entered chan<- error) {
 			return
 		}
 	}
+}
+
+// onOwnThread does f on a thread that ends when f and this goroutine do.
+func onOwnThread(f func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		f()
+		return // never unlocked: so the thread ends with the goroutine
+	}
+	// The main thread would live on, and in what f made of it. Held here, it cannot get f again.
+	done := make(chan struct{})
+	go onOwnThread(func() { defer close(done); f() })
+	<-done
+	runtime.UnlockOSThread()
 }
 
 // Start starts a command on the host. It is killed when the host is closed, or this process ends.

@@ -28,10 +28,7 @@ var ErrNotAllowed = errors.New("making namespaces needs root with CAP_SYS_ADMIN 
 // Allowed says why this process may not make namespaces, where it may not.
 func Allowed() error {
 	failed := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and its namespaces with it
-		failed <- unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS)
-	}()
+	go onOwnThread(func() { failed <- unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS) })
 	if err := <-failed; err != nil {
 		return fmt.Errorf("make namespaces: %w: %w", ErrNotAllowed, err)
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The test binary plays three parts: the tests, which run in namespaces of their own, and the two
@@ -150,5 +152,21 @@ func TestProcessesEndWithTheirHost(t *testing.T) {
 	}
 	if err := hosts[0].Start(exec.Command("true")); !errors.Is(err, errClosed) {
 		t.Errorf("a closed host starts a command: %v", err)
+	}
+}
+
+// TestMainThreadIsNoHost: the main thread does not end with its goroutine, so nothing may be tied to
+// it. Goroutines that are all locked to threads at once come to have the main thread among them.
+func TestMainThreadIsNoHost(t *testing.T) {
+	const threads = 64
+	inside, leave := make(chan int), make(chan struct{})
+	defer close(leave)
+	for range threads {
+		go onOwnThread(func() { inside <- unix.Gettid(); <-leave })
+	}
+	for range threads {
+		if thread := <-inside; thread == os.Getpid() {
+			t.Error("something is tied to the main thread")
+		}
 	}
 }
