@@ -133,13 +133,16 @@ func Spans(ctx context.Context, c *kgo.Client, topic string) (map[int32]Span, er
 }
 
 func listed(ctx context.Context, topic string, list func(context.Context, ...string) (kadm.ListedOffsets, error)) (map[int32]int64, error) {
-	offsets, err := list(ctx, topic)
-	if err == nil {
-		err = offsets.Error()
-	}
-	if err == nil && len(offsets[topic]) == 0 {
-		err = kerr.UnknownTopicOrPartition
-	}
+	var offsets kadm.ListedOffsets
+	err := again(ctx, func() (err error) {
+		if offsets, err = list(ctx, topic); err == nil {
+			err = offsets.Error()
+		}
+		if err == nil && len(offsets[topic]) == 0 {
+			err = kerr.UnknownTopicOrPartition
+		}
+		return err
+	})
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
 		return nil, MissingTopic(topic)
 	}
@@ -183,20 +186,21 @@ func Committed(ctx context.Context, c *kgo.Client, group, topic string) (map[int
 	return out, nil
 }
 
-// coordinatorWait bounds how long a group may have no coordinator: a fresh
-// cluster finds its first one when it is first asked.
-const coordinatorWait = 20 * time.Second
+// electionWait bounds how long a group may have no coordinator, which a fresh
+// cluster finds when it is first asked, and a partition no leader.
+const electionWait = 20 * time.Second
 
-// again repeats a request that the broker said to repeat.
+// again repeats a request that the broker said to repeat, but not until somebody
+// makes the topic.
 func again(ctx context.Context, do func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, coordinatorWait)
+	ctx, cancel := context.WithTimeout(ctx, electionWait)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := do()
 		var reply *kerr.Error
-		if err == nil || !errors.As(err, &reply) || !reply.Retriable {
+		if err == nil || !errors.As(err, &reply) || !reply.Retriable || errors.Is(err, kerr.UnknownTopicOrPartition) {
 			return err
 		}
 		select {

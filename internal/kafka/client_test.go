@@ -6,10 +6,12 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"tidemill/internal/stack/stacktest"
@@ -71,6 +73,28 @@ func TestOffsets(t *testing.T) {
 	if _, err := Spans(t.Context(), c, "not_there"); err == nil || !strings.Contains(err.Error(), "tidemill schema apply --topic not_there") {
 		t.Errorf("missing topic: %v", err)
 	}
+}
+
+// TestListedBearsElections: a partition whose leader is just being elected has offsets a little
+// later; a topic that nobody made has none.
+func TestListedBearsElections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		list := func(context.Context, ...string) (kadm.ListedOffsets, error) {
+			if asked++; asked < 4 {
+				return nil, &kadm.ShardErrors{Name: "ListOffsets", Errs: []kadm.ShardError{{Err: kerr.LeaderNotAvailable}}}
+			}
+			return kadm.ListedOffsets{"t": {0: {Topic: "t", Offset: 7}}}, nil
+		}
+		got, err := listed(t.Context(), "t", list)
+		if diff := cmp.Diff(map[int32]int64{0: 7}, got); err != nil || diff != "" {
+			t.Errorf("%v, offsets (-want +got):\n%s", err, diff)
+		}
+		none := func(context.Context, ...string) (kadm.ListedOffsets, error) { return nil, nil }
+		if _, err := listed(t.Context(), "t", none); err == nil || err.Error() != MissingTopic("t").Error() {
+			t.Errorf("a missing topic: %v", err)
+		}
+	})
 }
 
 func TestNoBroker(t *testing.T) {
