@@ -19,7 +19,7 @@ type RunPath struct {
 
 type runQuery struct {
 	Job   string `query:"job" maxLength:"100" doc:"Only runs of this job."`
-	State string `query:"state" enum:"pending,planning,running,succeeded,failed,skipped,upstream_failed,cancelled"`
+	State string `query:"state" enum:"pending,queued,planning,running,succeeded,failed,skipped,upstream_failed,cancelled"`
 	Live  bool   `query:"live" doc:"Only runs that have not ended."`
 	Page
 }

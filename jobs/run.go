@@ -11,7 +11,7 @@ import (
 //	   └─► skipped | upstream_failed
 type RunState string
 
-// The states of a run; the last five are final.
+// The states of a run; those from RunSucceeded on are final.
 const (
 	RunPending        RunState = "pending"  // waits for its turn (overlap policy, maintenance)
 	RunPlanning       RunState = "planning" // its planning task is under way
@@ -22,6 +22,10 @@ const (
 	RunUpstreamFailed RunState = "upstream_failed"
 	RunCancelled      RunState = "cancelled"
 )
+
+// RunQueued is told of a run, and never recorded: by its record it is planning
+// or running, but no task of it has started yet.
+const RunQueued RunState = "queued"
 
 // Final says whether the state never changes again (but by hand).
 func (s RunState) Final() bool {

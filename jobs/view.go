@@ -5,7 +5,7 @@ import "time"
 // JobView is a job with what the scheduler knows of it now.
 type JobView struct {
 	Job
-	State       string     `json:"state"` // idle, queued, running, paused
+	State       string     `json:"state"` // idle, queued, running, paused, held
 	Live        int        `json:"live"`  // runs under way
 	Next        *time.Time `json:"next,omitempty"`
 	Start       *time.Time `json:"start,omitempty"`   // of a repeat that names none

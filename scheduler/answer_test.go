@@ -61,7 +61,7 @@ func TestRunNamesItsChildren(t *testing.T) {
 	}
 	second := v.(jobs.Run).ID
 	for id, want := range map[jobs.RunID][]jobs.ChildRun{
-		first: {{Job: "both", Reason: "it waits for runs of [b]"}, {Job: "child", Run: running, State: jobs.RunRunning}},
+		first: {{Job: "both", Reason: "it waits for runs of [b]"}, {Job: "child", Run: running, State: jobs.RunQueued}},
 		second: {{Job: "both", Reason: "it waits for runs of [b]"},
 			{Job: "child", Run: s.lastRun("child").ID, State: jobs.RunSkipped, Reason: "overlap: run " + string(running) + " is under way"}},
 	} {

@@ -288,7 +288,7 @@ func (c *Core) childRuns(x *run) []jobs.ChildRun {
 		child := c.jobs[name]
 		for _, y := range slices.Concat(child.recent, child.live) {
 			if slices.Contains(y.rec.Parents, x.rec.ID) {
-				out = append(out, jobs.ChildRun{Job: name, Run: y.rec.ID, State: y.rec.State, Reason: y.rec.Reason})
+				out = append(out, jobs.ChildRun{Job: name, Run: y.rec.ID, State: y.told(), Reason: y.rec.Reason})
 			}
 		}
 		if missing := c.awaited(child, x.rec.ID); len(missing) > 0 {

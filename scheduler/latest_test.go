@@ -59,7 +59,7 @@ func TestLatestSuccessWithin(t *testing.T) {
 	}
 	b1 := s.parentRun("b", "b1", jobs.TaskFinished)
 	r := s.lastRun("child")
-	if diff := cmp.Diff(map[jobs.Name]map[string]string{"a": {"of": "a1"}, "b": {"of": "b1"}}, r.Inputs); diff != "" || r.State != jobs.RunRunning {
+	if diff := cmp.Diff(map[jobs.Name]map[string]string{"a": {"of": "a1"}, "b": {"of": "b1"}}, r.Inputs); diff != "" || r.State != jobs.RunQueued {
 		t.Errorf("%s with inputs (-want +got):\n%s", r.State, diff)
 	}
 	if id := s.launchOne("a"); cmp.Diff(r.Inputs, s.data[id].Inputs) != "" {
@@ -86,7 +86,7 @@ func TestLatestSuccessWithin(t *testing.T) {
 	late.Name = "late"
 	s.declare(late)
 	s.parentRun("b", "b2", jobs.TaskFinished)
-	if r := s.lastRun("late"); r.State != jobs.RunRunning {
+	if r := s.lastRun("late"); r.State != jobs.RunQueued {
 		t.Errorf("a child that was declared after a's success: %s, %s", r.State, r.Reason)
 	}
 }
@@ -97,7 +97,7 @@ func TestLatestWithinIsForDifferentSchedules(t *testing.T) {
 		j.Name, j.After, j.LatestWithin = "child", []jobs.Name{"a"}, jobs.Duration(time.Second)
 	}))
 	s.parentRun("a", "1", jobs.TaskFinished)
-	if r := s.lastRun("child"); r.State != jobs.RunRunning {
+	if r := s.lastRun("child"); r.State != jobs.RunQueued {
 		t.Errorf("%s, %s", r.State, r.Reason)
 	}
 }

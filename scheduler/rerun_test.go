@@ -183,7 +183,7 @@ func TestRerunOfAFailedPlanningPlansAgain(t *testing.T) {
 	s.end(s.launchOne("a"), jobs.TaskFailed)
 	s.wantRun(id, jobs.RunFailed)
 	again := s.rerunFailed(id)
-	if again.Rerun != nil || again.State != jobs.RunPlanning {
+	if again.Rerun != nil || again.State != jobs.RunQueued || again.Stage != 0 {
 		t.Errorf("the rerun is %+v, want one that plans", again)
 	}
 }

@@ -541,7 +541,7 @@ func (c *Core) trim(j *job) {
 }
 
 func (c *Core) noticeRun(x *run) {
-	state := string(x.rec.State)
+	state := string(x.told())
 	if x.rec.Cancel != "" && !x.rec.State.Final() {
 		state = "ending as " + string(x.rec.Cancel)
 	}

@@ -113,6 +113,7 @@ func (c *Core) onAlive(t *task, u jobs.Update) {
 	if x.rec.Started.IsZero() {
 		x.rec.Started = c.now
 		c.touch(x)
+		c.noticeRun(x)
 		c.watchRunTime(x)
 	}
 	switch {

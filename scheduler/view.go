@@ -13,12 +13,26 @@ import (
 // view is a copy of the run's record without what only the scheduler needs.
 func (x *run) view() jobs.Run {
 	r := x.rec
+	r.State = x.told()
 	r.Pinned = nil
 	r.Attempts = nil
 	if r.Rerun != nil {
 		r.Rerun = &jobs.Rerun{Of: r.Rerun.Of, Origin: r.Rerun.Origin, Stage: r.Rerun.Stage, Kept: r.Rerun.Kept}
 	}
 	return r
+}
+
+// told is the state that users are told.
+func (x *run) told() jobs.RunState {
+	if under := x.rec.State; (under != jobs.RunPlanning && under != jobs.RunRunning) || !x.rec.Started.IsZero() {
+		return under
+	}
+	for _, t := range x.tasks {
+		if t.rec.State != jobs.AttemptLaunching && t.rec.State != jobs.AttemptNotStarted {
+			return x.rec.State // its word of the start was lost, or nobody can know
+		}
+	}
+	return jobs.RunQueued
 }
 
 // JobView is a job and what is known of it.
@@ -95,7 +109,7 @@ func (j *job) situation() string {
 	switch {
 	case j.held != "":
 		return "held"
-	case slices.ContainsFunc(j.live, func(x *run) bool { return !x.rec.Started.IsZero() }):
+	case slices.ContainsFunc(j.live, func(x *run) bool { s := x.told(); return s != jobs.RunPending && s != jobs.RunQueued }):
 		return "running"
 	case len(j.live) > 0:
 		return "queued"
@@ -146,7 +160,7 @@ func page[T any](list []T, offset, limit int) []T {
 func (c *Core) Runs(q jobs.RunQuery) ([]jobs.RunView, int, error) {
 	var found []*run
 	take := func(x *run) {
-		if (q.State == "" || x.rec.State == q.State) && !(q.Live && x.rec.State.Final()) {
+		if (q.State == "" || x.told() == q.State) && !(q.Live && x.rec.State.Final()) {
 			found = append(found, x)
 		}
 	}

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -35,4 +36,43 @@ func TestJobsAreListedByNameAndFoundByTheirWords(t *testing.T) {
 	s.step(Request{Do: ApplyJobs{Jobs: []jobs.Job{named("aa", "Dora")}}})
 	want(jobs.JobQuery{Search: "ann"}, 0)
 	want(jobs.JobQuery{Search: "dora"}, 1, "aa")
+}
+
+func TestRunIsQueuedUntilATaskOfItHasStarted(t *testing.T) {
+	for _, spec := range []string{`null`, `"planned"`} {
+		s := newScript(t, manual(func(j *jobs.Job) { j.Spec = json.RawMessage(spec) }))
+		id := s.start("j", "1")
+		want := func(run jobs.RunState, situation string) {
+			t.Helper()
+			v, err := s.core.RunView(id)
+			if err != nil || v.State != run {
+				t.Errorf("spec %s: the run is told to be %s, want %s (%v)", spec, v.State, run, err)
+			}
+			if found, _, err := s.core.Runs(jobs.RunQuery{State: run}); len(found) != 1 || err != nil {
+				t.Errorf("spec %s: %d runs are found by the state %s (%v)", spec, len(found), run, err)
+			}
+			if j, err := s.core.JobView("j"); err != nil || j.State != situation || j.LastRun.State != run {
+				t.Errorf("spec %s: the job is %s, its run %s, want %s and %s (%v)", spec, j.State, j.LastRun.State, situation, run, err)
+			}
+		}
+		want(jobs.RunQueued, "queued")
+		task := s.launchOne("a")
+		want(jobs.RunQueued, "queued")
+		s.failover()
+		want(jobs.RunQueued, "queued")
+		recorded := s.core.runs[id].rec.State
+		s.executorSays(task, jobs.TaskRunning)
+		want(recorded, "running")
+		s.failover()
+		want(recorded, "running")
+	}
+}
+
+func TestRunWhoseStartNobodySawIsNotQueued(t *testing.T) {
+	s := newScript(t, manual(nil))
+	id := s.start("j", "1")
+	s.update(s.launchOne("a"), jobs.TaskUnreachable, "SOURCE_MASTER", "REASON_SLAVE_REMOVED", "")
+	if v, err := s.core.RunView(id); err != nil || v.State != jobs.RunRunning || v.Unknown != 1 {
+		t.Errorf("the run is told to be %s with %d unknown attempts, want running with 1 (%v)", v.State, v.Unknown, err)
+	}
 }

@@ -94,7 +94,18 @@ func progressLine(v jobs.RunView) string {
 		return line
 	}
 	if v.Splits.Total > 0 {
-		line += fmt.Sprintf(", stage %d: %d of %d splits done, %d running", v.Stage, v.Splits.Done, v.Splits.Total, v.Splits.Live)
+		stage := "planning"
+		if v.Stage > 0 {
+			stage = fmt.Sprintf("stage %d", v.Stage)
+		}
+		line += fmt.Sprintf(", %s: %d of %d splits done", stage, v.Splits.Done, v.Splits.Total)
+		if n := v.Splits.Live; n > 0 {
+			doing := "running"
+			if v.State == jobs.RunQueued {
+				doing = "launching"
+			}
+			line += fmt.Sprintf(", %d %s", n, doing)
+		}
 	}
 	if n := len(v.Waiting); n > 0 {
 		line += fmt.Sprintf(", %d waiting", n)
