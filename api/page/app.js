@@ -1,7 +1,7 @@
 // The page: an overview, a job, a run. Each view asks the API for what it
 // shows, and asks again when the event stream says that something changed.
 import { at, get, post, text, watch } from "./api.js";
-import { ago, badge, card, el, facts, final, jobLink, localShare, progress, runLink, table, toast, tone, took, until, when, why } from "./view.js";
+import { ago, badge, card, el, facts, final, jobLink, localShare, mark, progress, runLink, table, toast, tone, took, until, when, why } from "./view.js";
 
 const pageSize = 25;
 const main = document.getElementById("main");
@@ -26,24 +26,27 @@ const searchBox = el("input", { type: "search", placeholder: "Search jobs", "ari
 }, 250) });
 
 async function overview() {
-  const [jobs, live, recent] = await Promise.all([
+  const [jobs, live, recent, pools] = await Promise.all([
     get("/v1/jobs", { search: list.search, limit: pageSize, offset: list.offset }),
     get("/v1/runs", { live: true, limit: 30 }),
     get("/v1/runs", { limit: 300 }),
+    get("/v1/pools"),
   ]);
-  const waiting = live.runs.filter((r) => r.splits.waiting || r.state === "pending").slice(0, 12);
+  const waiting = live.runs.filter((r) => r.splits.waiting || r.state === "pending");
   const reasons = new Map(await Promise.all(waiting.map(async (r) =>
     [r.id, (await get(at("runs", r.id)).catch(() => r)).waiting])));
   const byJob = Map.groupBy(recent.runs, (r) => r.job);
   typing = document.activeElement === searchBox; // before it moves into the new view, and loses the focus
   return [
-    card([el("h2", "Live runs"), el("span.soft", live.total || "")],
+    card([el("h2", "Live runs"), el("span.soft", live.total > live.runs.length ? `${live.total}, the newest ${live.runs.length} of them here` : live.total || "")],
       table(["Run", "State", "Splits", "#Beside data", "Since"], live.runs.map((r) => liveRow(r, reasons.get(r.id))),
         "Nothing is running. A job runs when it is due, when its parents have succeeded, or by hand.")),
     card([el("h2", "Jobs"), el("span.soft", jobs.total || ""), el("span.grow"), searchBox],
-      table(["Name", "State", "When", "Next", "Last runs", "Last"], jobs.jobs.map((j) => jobRow(j, byJob.get(j.name) ?? [])),
+      table(["Name", "State", "When", "Next", "Recent runs", "Last run"], jobs.jobs.map((j) => jobRow(j, byJob.get(j.name) ?? [j.last_run].filter(Boolean))),
         list.search ? "No job matches." : "There is no job yet. “tidemill job apply -f FILE” adds some."),
       pager(jobs.total)),
+    pools.pools.length ? card([el("h2", "Pools"), el("span.soft", pools.pools.length)],
+      table(["Name", "Slots held", "Held by", "Tasks waiting"], pools.pools.map(poolRow))) : "",
   ];
 }
 
@@ -51,7 +54,7 @@ function liveRow(r, waiting) {
   return el("tr",
     el("td", jobLink(r.job), el("small", runLink(r.id, r.id.slice(r.job.length + 1)), " · ", r.trigger)),
     el("td", badge(r.state), r.reason ? el("small", r.reason) : ""),
-    el("td", progress(r.splits), why(waiting)),
+    el("td", progress(r), why(waiting)),
     el("td.num", localShare(r.splits)),
     el("td.tight", ago(r.started ?? r.created)));
 }
@@ -63,9 +66,17 @@ function jobRow(j, runs) {
     el("td", badge(j.state), j.held ? el("small", j.held) : ""),
     el("td", when(j)),
     el("td.tight", until(j.next)),
-    el("td", el("span.dots", runs.slice(0, 8).reverse().map((r) =>
-      el("a" + (tone(r.state) ? "." + tone(r.state) : ""), { href: "#/run/" + encodeURIComponent(r.id), title: r.state + (r.reason ? ": " + r.reason : ""), "aria-label": r.state })))),
-    el("td.tight", last ? ago(last.ended ?? last.started ?? last.created) : "–"));
+    el("td", !runs.length ? "–" : el("span.dots", runs.slice(0, 8).reverse().map((r) =>
+      el("a" + (tone(r.state) ? "." + tone(r.state) : ""), { href: "#/run/" + encodeURIComponent(r.id), title: r.state + (r.reason ? ": " + r.reason : ""), "aria-label": r.state }, mark(r.state))))),
+    el("td.tight", last ? [ago(last.ended ?? last.started ?? last.created), el("small", last.state.replaceAll("_", " "))] : "–"));
+}
+
+function poolRow(p) {
+  return el("tr",
+    el("td", el("span.name", p.name), el("small", p.description ?? "")),
+    el("td.tight", `${p.used} of ${p.slots}`),
+    el("td", p.holders?.map((h, i) => [i ? ", " : "", jobLink(h.job), ` ${h.slots}`]) ?? "–"),
+    el("td.tight", String(p.waiting)));
 }
 
 function pager(total) {
@@ -82,28 +93,39 @@ async function job(name) {
   const [j, runs] = await Promise.all([get(at("jobs", name)), get("/v1/runs", { job: name, limit: 30 })]);
   return [
     el("div.title", el("h1", j.name), badge(j.state), el("span.grow"),
-      el("button.primary", { click: () => act(() => post(at("jobs", name, "runs"), { request_id: crypto.randomUUID() }), (r) => `${r.id} is ${r.state}`) }, "Run now"),
+      j.instances ? "" : el("button.primary", { click: () => act(() => post(at("jobs", name, "runs"), { request_id: crypto.randomUUID() }), (r) => `${r.id} is ${r.state}`) }, "Run now"),
       el("button", { click: () => act(() => post(at("jobs", name, j.paused ? "resume" : "pause")), j.paused ? "resumed" : "paused") }, j.paused ? "Resume" : "Pause")),
     card([el("h2", j.description || "About")],
       facts({
-        Kind: j.kind, Owner: j.owner, When: when(j), Next: until(j.next), Before: j.children?.map((c, i) => [i ? ", " : "", jobLink(c)]),
-        Overlap: j.overlap?.replaceAll("_", " "), Retry: j.retry && `${j.retry.attempts} starts, ${j.retry.backoff} to ${j.retry.max} apart`,
+        Kind: j.kind, Owner: j.owner, When: j.instances ? undefined : when(j), Next: j.next && until(j.next), Before: j.children?.map((c, i) => [i ? ", " : "", jobLink(c)]),
+        Instances: j.instances && `${j.instances.running} of ${j.instances.wanted} running, ${j.instances.healthy} healthy` + (j.instances.outdated ? `, ${j.instances.outdated} of an older version` : ""),
+        Overlap: j.instances ? undefined : j.overlap?.replaceAll("_", " "), Retry: j.retry && (j.instances ? "" : `${j.retry.attempts} starts, `) + `${j.retry.backoff} to ${j.retry.max} apart`,
         Resources: j.resources && Object.entries(j.resources).map(([k, v]) => `${k} ${v}`).join(", "),
-        Near: j.placement?.near, Version: j.version, Succeeded: `${j.successes} of ${j.successes + j.failures}`,
+        Near: j.placement?.near, Version: j.version, Succeeded: j.successes + j.failures ? `${j.successes} of ${j.successes + j.failures}` : undefined,
         "Last success": j.last_success && ago(j.last_success), "Last failure": j.last_failure && ago(j.last_failure),
-        Held: j.held, Listens: j.endpoints?.map((e) => el("div.mono", e.url || `${e.host}: ${e.ports}`)),
+        Held: j.held,
       }),
       j.spec ? el("pre", JSON.stringify(j.spec, null, 2)) : ""),
+    j.endpoints?.length ? card([el("h2", "Instances"), el("span.soft", j.endpoints.length)],
+      table(["Instance", "Listens", "Health"], j.endpoints.map((e) => instanceRow(j.name, e)))) : "",
     card([el("h2", "Runs"), el("span.soft", runs.total || "")],
       table(["Run", "State", "Splits", "#Beside data", "For", "Took"], runs.runs.map(runRow), "It has not run yet.")),
   ];
+}
+
+function instanceRow(name, e) {
+  const ports = e.names ? Object.entries(e.names).map(([port, number]) => `${port} ${number}`) : e.ports ?? [];
+  return el("tr",
+    el("td.mono", e.task.slice(name.length + 1)),
+    el("td.mono", e.url || [e.host, ports.join(", ")].filter(Boolean).join(": ")),
+    el("td", e.health ? badge(e.health) : "not checked"));
 }
 
 function runRow(r) {
   return el("tr",
     el("td", runLink(r.id, r.id.slice(r.job.length + 1)), el("small", r.trigger)),
     el("td", badge(r.state), r.reason ? el("small", r.reason) : ""),
-    el("td", progress(r.splits)),
+    el("td", progress(r)),
     el("td.num", localShare(r.splits)),
     el("td.tight", ago(r.nominal)),
     el("td.tight", took(r.started, r.ended)));
@@ -120,7 +142,7 @@ async function run(id) {
     card([el("h2", r.reason || "About")],
       facts({
         Trigger: r.trigger, For: ago(r.nominal), Started: ago(r.started), Took: took(r.started, r.ended), Stage: r.stage || "planning",
-        Splits: progress(r.splits), "Beside the data": localShare(r.splits), Unknown: r.unknown && `${r.unknown} attempts`, Arguments: r.arguments?.join(" "),
+        Splits: progress(r), "Beside the data": localShare(r.splits), Unknown: r.unknown && `${r.unknown} attempts`, Arguments: r.arguments?.join(" "),
         Interval: r.interval?.start && `${r.interval.start} to ${r.interval.end ?? "now"}`,
         Results: r.results && el("span.mono", Object.entries(r.results).map(([k, v]) => `${k}=${v}`).join(" ")),
       })),
@@ -220,12 +242,17 @@ async function draw() {
     typing = false;
     const view = (await route()()).filter(Boolean);
     if (hash !== location.hash) return; // the user went on
+    const place = placeOf(document.activeElement);
     main.replaceChildren(...view);
     if (typing) searchBox.focus();
+    else if (place) [...main.querySelectorAll("a, button")].find((e) => placeOf(e) === place)?.focus({ preventScroll: true });
   } catch (e) {
     if (hash === location.hash) main.replaceChildren(el("p.empty", e.message));
   }
 }
+
+// placeOf names a link or button, so that it keeps the focus when it is drawn again.
+const placeOf = (e) => main.contains(e) && e.matches("a, button") ? [e.closest("tr")?.rowIndex, e.getAttribute("href"), e.textContent].join(" ") : "";
 
 function later(f, ms) {
   let timer;

@@ -17,14 +17,17 @@ export function el(tag, ...rest) {
 
 const tones = {
   succeeded: "good", running: "busy", planning: "busy", launching: "busy", queued: "warn", pending: "warn", paused: "warn",
-  unknown: "warn", failed: "bad", upstream_failed: "bad", not_started: "bad", killed: "warn", cancelled: "warn",
+  healthy: "good", unhealthy: "bad", held: "bad", unknown: "warn", failed: "bad", upstream_failed: "bad", not_started: "bad", killed: "warn", cancelled: "warn",
 };
 export const tone = (state) => tones[state] ?? "";
 export const badge = (state) => el("span.badge" + (tone(state) ? "." + tone(state) : ""), state.replaceAll("_", " "));
+// mark says a state in one character, for those who do not see colours apart.
+export const mark = (state) => ({ succeeded: "✓", running: "▸", failed: "✕", upstream_failed: "✕", skipped: "–", cancelled: "–" })[state] ?? "…";
 export const final = (state) => ["succeeded", "failed", "skipped", "upstream_failed", "cancelled"].includes(state);
 
 export function span(ms) {
   const s = Math.max(0, ms) / 1000;
+  if (s < 1) return Math.round(s * 1000) + " ms";
   if (s < 10) return s.toFixed(1) + " s";
   if (s < 120) return Math.round(s) + " s";
   if (s < 7200) return Math.round(s / 60) + " min";
@@ -41,24 +44,28 @@ export function until(iso) {
 export const took = (start, end) => start ? span((end ? new Date(end) : Date.now()) - new Date(start)) : "–";
 
 export function when(job) {
-  if (job.after?.length) return ["after ", job.after.map((p, i) => [i ? ", " : "", jobLink(p)])];
+  if (job.after?.length) return el("span", "after ", job.after.map((p, i) => [i ? ", " : "", jobLink(p)]));
   const s = job.schedule;
   if (!s) return "–";
   return [el("code", [s.cron ?? s.repeat].flat().join("; ")), s.zone ? el("small", s.zone) : ""];
 }
 
 export const jobLink = (name) => el("a.name", { href: "#/job/" + encodeURIComponent(name) }, name);
-export const runLink = (id, label = id) => el("a.mono", { href: "#/run/" + encodeURIComponent(id) }, label);
+export const runLink = (id, label = id) => el("a.mono.id", { href: "#/run/" + encodeURIComponent(id) }, label);
 
-// progress is a bar of a run's splits and what it says in words.
-export function progress(s) {
+// progress is a bar of a run's splits, or of a service's instances, and what
+// it says in words.
+export function progress(run) {
+  const s = run.splits;
   if (!s.total) return el("span.soft", "–");
   const part = (kind, n) => {
     const i = el("i." + kind);
     i.style.width = (100 * n) / s.total + "%";
     return i;
   };
-  const words = [`${s.done} of ${s.total} splits done`, s.live && `${s.live} running`, s.waiting && `${s.waiting} waiting`, s.failed && `${s.failed} failed`];
+  const doing = run.state === "queued" ? "launching" : "running";
+  const words = [run.trigger === "service" && !final(run.state) ? `${s.live} of ${s.total} instances ${doing}` : `${s.done} of ${s.total} splits done`,
+    run.trigger !== "service" && s.live && `${s.live} ${doing}`, s.waiting && `${s.waiting} waiting`, s.failed && `${s.failed} failed`];
   return [el("div.bar", part("good", s.done), part("busy", s.live), part("bad", s.failed)), el("small", words.filter(Boolean).join(", "))];
 }
 
@@ -76,8 +83,9 @@ export function why(waiting) {
 
 export function table(head, rows, empty) {
   if (!rows.length) return el("p.empty", empty);
+  for (const row of rows) [...row.cells].forEach((cell, i) => { cell.dataset.column = head[i].replace("#", ""); });
   return el("div.scroll", el("table",
-    el("thead", el("tr", head.map((h) => el(h.startsWith("#") ? "th.num" : "th", h.replace("#", ""))))),
+    el("thead", el("tr", head.map((h) => el(h.startsWith("#") ? "th.num" : "th", { scope: "col" }, h.replace("#", ""))))),
     el("tbody", rows)));
 }
 
