@@ -23,7 +23,8 @@ const masterPrefix = "json.info_"
 // MasterDetector knows which Mesos master leads, as the masters tell in ZooKeeper.
 type MasterDetector struct {
 	*connection
-	path string
+	path   string
+	byName bool
 
 	mu      sync.Mutex
 	leader  string        // host:port, "" while none is known
@@ -31,13 +32,14 @@ type MasterDetector struct {
 }
 
 // DetectMaster connects to the masters' ZooKeeper, whose Path is usually /mesos, waiting while it
-// is away until ctx ends.
-func DetectMaster(ctx context.Context, a Address, log zerolog.Logger) (*MasterDetector, error) {
+// is away until ctx ends. Masters are called by their IP, whose names need not be known outside
+// their machines; byName is for TLS, whose certificates name hosts.
+func DetectMaster(ctx context.Context, a Address, byName bool, log zerolog.Logger) (*MasterDetector, error) {
 	conn, err := connect(ctx, a, DefaultSessionTimeout, log)
 	if err != nil {
 		return nil, err
 	}
-	d := &MasterDetector{connection: conn, path: a.Path, changed: make(chan struct{})}
+	d := &MasterDetector{connection: conn, path: a.Path, byName: byName, changed: make(chan struct{})}
 	d.start(func() { d.watchChildren(d.path, d.read) })
 	return d, nil
 }
@@ -86,7 +88,7 @@ func (d *MasterDetector) read(names []string) error {
 		if err != nil {
 			return err
 		}
-		if leader, err = masterAddress(data); err != nil {
+		if leader, err = masterAddress(data, d.byName); err != nil {
 			return fmt.Errorf("%s: %w", masters[0], err)
 		}
 	}
@@ -106,9 +108,8 @@ func (d *MasterDetector) set(leader string) {
 	d.changed = make(chan struct{})
 }
 
-// masterAddress finds host:port in a MasterInfo. The IP comes before the host name, which need
-// not be known outside the master's machine; pid, "master@ip:port", is what old masters have.
-func masterAddress(info []byte) (string, error) {
+// masterAddress finds host:port in a MasterInfo; pid, "master@ip:port", is what old masters have.
+func masterAddress(info []byte, byName bool) (string, error) {
 	var m struct {
 		Address struct {
 			IP       string `json:"ip"`
@@ -120,7 +121,11 @@ func masterAddress(info []byte) (string, error) {
 	if err := json.Unmarshal(info, &m); err != nil {
 		return "", fmt.Errorf("read MasterInfo: %w", err)
 	}
-	if host := cmp.Or(m.Address.IP, m.Address.Hostname); host != "" && m.Address.Port > 0 {
+	host := cmp.Or(m.Address.IP, m.Address.Hostname)
+	if byName {
+		host = cmp.Or(m.Address.Hostname, host)
+	}
+	if host != "" && m.Address.Port > 0 {
 		return net.JoinHostPort(host, strconv.Itoa(m.Address.Port)), nil
 	}
 	if _, address, ok := strings.Cut(m.PID, "@"); ok {

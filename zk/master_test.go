@@ -9,17 +9,22 @@ import (
 )
 
 func TestMasterAddress(t *testing.T) {
-	tests := []struct{ info, want string }{
-		{`{"address":{"hostname":"m1.example","ip":"10.0.0.1","port":5050},"id":"x","pid":"master@10.0.0.9:5051"}`, "10.0.0.1:5050"},
-		{`{"address":{"hostname":"m1.example","port":5050}}`, "m1.example:5050"},
-		{`{"address":{"ip":"fe80::1","port":5050}}`, "[fe80::1]:5050"},
-		{`{"pid":"master@10.0.0.9:5051"}`, "10.0.0.9:5051"},
-		{`{"pid":"master"}`, ""},
-		{`{"address":{"ip":"10.0.0.1"}}`, ""},
-		{`{`, ""},
+	tests := []struct {
+		info, want string
+		byName     bool
+	}{
+		{info: `{"address":{"hostname":"m1.example","ip":"10.0.0.1","port":5050},"id":"x","pid":"master@10.0.0.9:5051"}`, want: "10.0.0.1:5050"},
+		{info: `{"address":{"hostname":"m1.example","ip":"10.0.0.1","port":5050}}`, want: "m1.example:5050", byName: true},
+		{info: `{"address":{"ip":"10.0.0.1","port":5050}}`, want: "10.0.0.1:5050", byName: true},
+		{info: `{"address":{"hostname":"m1.example","port":5050}}`, want: "m1.example:5050"},
+		{info: `{"address":{"ip":"fe80::1","port":5050}}`, want: "[fe80::1]:5050"},
+		{info: `{"pid":"master@10.0.0.9:5051"}`, want: "10.0.0.9:5051"},
+		{info: `{"pid":"master"}`, want: ""},
+		{info: `{"address":{"ip":"10.0.0.1"}}`, want: ""},
+		{info: `{`, want: ""},
 	}
 	for _, tt := range tests {
-		got, err := masterAddress([]byte(tt.info))
+		got, err := masterAddress([]byte(tt.info), tt.byName)
 		if got != tt.want || (err == nil) != (tt.want != "") {
 			t.Errorf("%s: got %q, %v, want %q", tt.info, got, err, tt.want)
 		}
@@ -30,7 +35,7 @@ func TestLeadingMasterIsFollowed(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	root := newRoot()
-	d, err := DetectMaster(bounded(t), Address{Servers: servers(t), Path: root + "/mesos"}, options(t, root).Log)
+	d, err := DetectMaster(bounded(t), Address{Servers: servers(t), Path: root + "/mesos"}, false, options(t, root).Log)
 	if err != nil {
 		t.Fatal(err)
 	}

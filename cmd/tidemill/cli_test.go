@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -292,6 +293,11 @@ func TestDoctor(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	defer secure.Close()
+	s.run(t, "doctor", "--master", secure.Listener.Addr().String()).want(t, exitOK, "ok    master", "")
+	s.run(t, "doctor", "--master", secure.URL).want(t, exitFailed, "unknown authority", "1 check failed")
+	s.run(t, "doctor", "--master", secure.URL, "--mesos-ca", file(t, "ca.pem", "no certificate")).want(t, exitUsage, "", "ca.pem holds no certificate")
 	s.run(t, "doctor", "--cassandra", addr).want(t, exitFailed, "tidemill stack up", "1 check failed")
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -53,7 +54,11 @@ func (c *doctorCmd) Run(ctx context.Context, g *globals, out console) error {
 		return err
 	}
 	found := []finding{javaCheck(ctx), mavenCheck(), diskCheck(c.Dir), memoryCheck(), filesCheck(), apiCheck(ctx, g)}
-	addresses := addressesOf(o)
+	secure, err := mesosTLS(o)
+	if err != nil {
+		return err
+	}
+	addresses := addressesOf(o, secure)
 	for _, a := range addresses {
 		found = append(found, a.check(ctx))
 	}
@@ -212,9 +217,12 @@ func apiCheck(ctx context.Context, g *globals) finding {
 }
 
 // address is one that the configuration names.
-type address struct{ what, hostport string }
+type address struct {
+	what, hostport string
+	secure         *tls.Config // where it speaks TLS
+}
 
-func addressesOf(o config.Options) []address {
+func addressesOf(o config.Options, secure *tls.Config) []address {
 	var list []address
 	add := func(what, port string, hosts ...string) {
 		for _, h := range hosts {
@@ -224,7 +232,7 @@ func addressesOf(o config.Options) []address {
 			if _, _, err := net.SplitHostPort(h); err != nil {
 				h = net.JoinHostPort(h, port)
 			}
-			list = append(list, address{what, h})
+			list = append(list, address{what: what, hostport: h})
 		}
 	}
 	servers := func(s string) []string {
@@ -232,11 +240,16 @@ func addressesOf(o config.Options) []address {
 		return strings.Split(s, ",")
 	}
 	add("zookeeper", "2181", servers(o.ZK)...)
-	masterPort := "5050"
 	if strings.HasPrefix(o.Master, "zk://") {
-		masterPort = "2181"
+		add("master", "2181", servers(o.Master)...)
+	} else {
+		add("master", "5050", servers(strings.NewReplacer("https://", "", "http://", "").Replace(o.Master))...)
+		for i := range list {
+			if list[i].what == "master" {
+				list[i].secure = secure
+			}
+		}
 	}
-	add("master", masterPort, servers(o.Master)...)
 	for name, c := range o.Connections.Kafka {
 		add("kafka "+name, "9092", c.Brokers...)
 	}
@@ -258,8 +271,7 @@ func addressesOf(o config.Options) []address {
 
 func (a address) check(ctx context.Context) finding {
 	f := finding{Check: a.what, Level: fine, Message: a.hostport + " answers"}
-	d := net.Dialer{Timeout: dialTimeout}
-	conn, err := d.DialContext(ctx, "tcp", a.hostport)
+	conn, err := a.dial(ctx)
 	if err != nil {
 		f.Level, f.Message, f.Hint = failure, err.Error(), "check the address, or start the servers with \"tidemill stack up\""
 		return f
@@ -268,6 +280,14 @@ func (a address) check(ctx context.Context) finding {
 		f.Level, f.Message = warning, err.Error()
 	}
 	return f
+}
+
+func (a address) dial(ctx context.Context) (net.Conn, error) {
+	plain := net.Dialer{Timeout: dialTimeout}
+	if a.secure != nil {
+		return (&tls.Dialer{NetDialer: &plain, Config: a.secure}).DialContext(ctx, "tcp", a.hostport)
+	}
+	return plain.DialContext(ctx, "tcp", a.hostport)
 }
 
 // stackPorts checks the ports that "stack up" takes, for servers of which the

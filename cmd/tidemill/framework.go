@@ -136,7 +136,7 @@ func tearDown(ctx context.Context, o config.Options, id string, log zerolog.Logg
 	if err != nil {
 		return err
 	}
-	masters, closeMasters, err := findMasters(ctx, o.Master, log)
+	masters, closeMasters, err := findMasters(ctx, o, log)
 	if err != nil {
 		return err
 	}

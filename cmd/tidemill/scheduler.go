@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -81,7 +82,7 @@ func (cmd schedulerCmd) Run(ctx context.Context, g *globals, log zerolog.Logger)
 		return err
 	}
 	defer elector.Close()
-	masters, closeMasters, err := findMasters(ctx, o.Master, log)
+	masters, closeMasters, err := findMasters(ctx, o, log)
 	if err != nil {
 		return err
 	}
@@ -104,15 +105,15 @@ func storeAddress(given string) string {
 }
 
 // findMasters makes the detector that the address of the masters asks for.
-func findMasters(ctx context.Context, address string, log zerolog.Logger) (mesos.Detector, func(), error) {
-	if !strings.HasPrefix(address, "zk://") {
-		return mesos.NewMasters(strings.Split(address, ",")...), func() {}, nil
+func findMasters(ctx context.Context, o config.Options, log zerolog.Logger) (mesos.Detector, func(), error) {
+	if !strings.HasPrefix(o.Master, "zk://") {
+		return mesos.NewMasters(strings.Split(o.Master, ",")...), func() {}, nil
 	}
-	where, err := zk.ParseAddress(address)
+	where, err := zk.ParseAddress(o.Master)
 	if err != nil {
 		return nil, nil, err
 	}
-	detector, err := zk.DetectMaster(ctx, where, log)
+	detector, err := zk.DetectMaster(ctx, where, o.SecureMesos(), log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -175,7 +176,7 @@ func serve(ctx context.Context, s service) error {
 		Core: s.core, Kinds: registry, Elector: s.elector, Connections: s.options.Connections, Log: s.log,
 		Now: s.now, MasterTimeout: s.masterTimeout,
 		Mesos: mesos.NewScheduler(framework),
-		Files: mesos.NewFiles(framework.Principal, framework.Secret, nil),
+		Files: mesos.NewFiles(framework.Principal, framework.Secret, framework.TLS),
 	})
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), core.Metrics())
@@ -209,10 +210,26 @@ func serve(ctx context.Context, s service) error {
 func mesosOptions(o config.Options) (mesos.Options, error) {
 	f := o.Framework
 	secret, err := config.Token(f.SecretFile)
+	if err != nil {
+		return mesos.Options{}, err
+	}
+	secure, err := mesosTLS(o)
 	return mesos.Options{
 		Name: f.Name, User: f.User, Roles: f.Roles(), GPUs: f.GPUs, Hostname: hostOf(o.Advertise), WebUI: o.Advertise,
-		FailoverTimeout: f.FailoverTimeout.D(), Principal: f.Principal, Secret: secret,
+		FailoverTimeout: f.FailoverTimeout.D(), Principal: f.Principal, Secret: secret, TLS: secure,
 	}, err
+}
+
+// mesosTLS is how masters and agents are reached by https, nil where they are not.
+func mesosTLS(o config.Options) (*tls.Config, error) {
+	if !o.SecureMesos() {
+		return nil, nil
+	}
+	c, err := mesos.TLS(o.MesosTLS).Config()
+	if err != nil {
+		return nil, &exitError{Code: exitUsage, Err: err}
+	}
+	return c, nil
 }
 
 // setExecutors says what agents are to run: this program, fetched from an

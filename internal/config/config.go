@@ -23,12 +23,26 @@ type Options struct {
 	TokenFile string `json:"token_file,omitempty"`
 
 	ZK     string `json:"zk,omitempty"`     // host:port,…/path of the schedulers' own state
-	Master string `json:"master,omitempty"` // host:port or zk://…/mesos
+	Master string `json:"master,omitempty"` // host:port,… with https:// or not, or zk://…/mesos
+
+	MesosTLS MesosTLS `json:"mesos_tls,omitzero"` // how masters and agents are reached by https
 
 	Framework   Framework `json:"framework"`
 	ArtifactURL string    `json:"artifact_url,omitempty"` // base URL, or a path on the agents; from Advertise where empty
 
 	Connections jobs.Connections `json:"connections,omitzero"`
+}
+
+// MesosTLS names files in PEM.
+type MesosTLS struct {
+	CA   string `json:"ca,omitempty"`   // who signs the certificates of masters and agents
+	Cert string `json:"cert,omitempty"` // of this scheduler, where they require one
+	Key  string `json:"key,omitempty"`
+}
+
+// SecureMesos says whether masters and agents are reached by https.
+func (o Options) SecureMesos() bool {
+	return o.MesosTLS != MesosTLS{} || strings.Contains(o.Master, "https://")
 }
 
 // Framework is how the scheduler registers with Mesos.
@@ -62,7 +76,11 @@ type Flags struct {
 	Advertise string `env:"TIDEMILL_ADVERTISE" placeholder:"URL" help:"Where others reach this scheduler."`
 
 	ZK     string `name:"zk" env:"TIDEMILL_ZK" placeholder:"HOST:PORT,.../PATH" help:"ZooKeeper that holds jobs and runs."`
-	Master string `env:"TIDEMILL_MASTER" placeholder:"ADDRESS" help:"The Mesos master: host:port, or zk://host:port,.../mesos."`
+	Master string `env:"TIDEMILL_MASTER" placeholder:"ADDRESS" help:"The Mesos masters: host:port,..., https://host:port,..., or zk://host:port,.../mesos."`
+
+	MesosCA   string `name:"mesos-ca" type:"path" env:"TIDEMILL_MESOS_CA" placeholder:"FILE" help:"Reach masters and agents by https; the PEM file has the authorities that sign their certificates."`
+	MesosCert string `type:"path" env:"TIDEMILL_MESOS_CERT" placeholder:"FILE" help:"Certificate to show to masters and agents that require one."`
+	MesosKey  string `type:"path" env:"TIDEMILL_MESOS_KEY" placeholder:"FILE" help:"Key of the certificate."`
 
 	FrameworkName   string        `placeholder:"NAME" env:"TIDEMILL_FRAMEWORK_NAME" help:"Name to register with Mesos under (default tidemill)."`
 	User            string        `placeholder:"USER" env:"TIDEMILL_USER" help:"User on the agents that tasks run as."`
@@ -92,6 +110,7 @@ func (f Flags) Options(tokenFile string) (Options, error) {
 		&o.Listen: f.Listen, &o.Advertise: f.Advertise, &o.TokenFile: tokenFile, &o.ZK: f.ZK, &o.Master: f.Master,
 		&o.Framework.Name: f.FrameworkName, &o.Framework.User: f.User, &o.Framework.Role: f.Role,
 		&o.Framework.Principal: f.Principal, &o.Framework.SecretFile: f.SecretFile, &o.ArtifactURL: f.ArtifactURL,
+		&o.MesosTLS.CA: f.MesosCA, &o.MesosTLS.Cert: f.MesosCert, &o.MesosTLS.Key: f.MesosKey,
 	} {
 		if given != "" {
 			*field = given

@@ -26,19 +26,21 @@ func write(t *testing.T, text string) string {
 func TestOptions(t *testing.T) {
 	file := write(t, `listen: 127.0.0.1:9000
 zk: zk-1:2181/tidemill
+mesos_tls: { ca: a.pem, cert: c.pem, key: k.pem }
 framework: { user: mill }
 connections:
   cassandra:
     default: { hosts: [a], username: u, password: p }
     other: { hosts: [b] }
 `)
-	got, err := config.Flags{Config: file, Listen: "127.0.0.1:9001", Cassandra: []string{"c:9042"}, FailoverTimeout: time.Hour,
+	got, err := config.Flags{Config: file, MesosCA: "b.pem", Listen: "127.0.0.1:9001", Cassandra: []string{"c:9042"}, FailoverTimeout: time.Hour,
 		S3: "http://key:secret@127.0.0.1:7070?region=eu"}.Options("token")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := config.Options{
-		Listen: "127.0.0.1:9001", TokenFile: "token", ZK: "zk-1:2181/tidemill",
+		MesosTLS: config.MesosTLS{CA: "b.pem", Cert: "c.pem", Key: "k.pem"},
+		Listen:   "127.0.0.1:9001", TokenFile: "token", ZK: "zk-1:2181/tidemill",
 		Framework: config.Framework{Name: "tidemill", Role: "*", User: "mill", FailoverTimeout: jobs.Duration(time.Hour)},
 		Connections: jobs.Connections{
 			Cassandra: map[string]jobs.CassandraConnection{
@@ -49,6 +51,9 @@ connections:
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	if !got.SecureMesos() || config.Default().SecureMesos() || !(config.Options{Master: "https://m:5050"}).SecureMesos() {
+		t.Error("Mesos is reached by https where a file or a master says so, and by http elsewhere")
 	}
 	if got.Masked().Connections.Cassandra["default"].Password == "p" || got.Connections.Cassandra["default"].Password != "p" {
 		t.Error("masking shows the secret, or loses it")

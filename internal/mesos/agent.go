@@ -49,8 +49,11 @@ func NewAgent(getenv func(string) string, codec Codec, log zerolog.Logger) (*Age
 	if err := errors.Join(errAddr, errFramework, errID); err != nil {
 		return nil, err
 	}
-	secure := getenv("LIBPROCESS_SSL_ENABLED")
-	where, err := baseURL(addr, executorPath, secure == "1" || secure == "true")
+	secure, err := agentTLS(addr, getenv)
+	if err != nil {
+		return nil, fmt.Errorf("find the agent: %w", err)
+	}
+	where, err := baseURL(addr, executorPath, secure != nil)
 	if err != nil {
 		return nil, fmt.Errorf("find the agent: MESOS_AGENT_ENDPOINT: %w", err)
 	}
@@ -58,8 +61,8 @@ func NewAgent(getenv func(string) string, codec Codec, log zerolog.Logger) (*Age
 		to:        endpoint{url: where, codec: codec},
 		framework: mesos.FrameworkID{Value: framework},
 		executor:  mesos.ExecutorID{Value: id},
-		streams:   agentTransport(0, getenv),
-		calls:     agentTransport(updateConns, getenv),
+		streams:   agentTransport(0, secure, getenv),
+		calls:     agentTransport(updateConns, secure, getenv),
 		log:       log,
 	}
 	if token := getenv("MESOS_EXECUTOR_AUTHENTICATION_TOKEN"); token != "" {
@@ -69,8 +72,8 @@ func NewAgent(getenv func(string) string, codec Codec, log zerolog.Logger) (*Age
 }
 
 // agentTransport uses the agent's domain socket where the agent offers one.
-func agentTransport(conns int, getenv func(string) string) *http.Transport {
-	t := newTransport(conns, &tls.Config{MinVersion: tls.VersionTLS12})
+func agentTransport(conns int, secure *tls.Config, getenv func(string) string) *http.Transport {
+	t := newTransport(conns, secure)
 	if socket := getenv("MESOS_DOMAIN_SOCKET"); socket != "" {
 		dialer := net.Dialer{Timeout: dialTimeout}
 		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {

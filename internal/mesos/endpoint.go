@@ -59,7 +59,8 @@ func baseURL(addr, path string, secure bool) (*url.URL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("address %q is not host:port: %w", addr, err)
 	}
-	return u.JoinPath(path), nil
+	u.Path = strings.TrimSuffix(u.Path, "/") + path // JoinPath would leave the first slash out
+	return u, nil
 }
 
 // endpoint is where calls are posted, and as whom.
@@ -89,7 +90,8 @@ func (e *endpoint) post(ctx context.Context, over http.RoundTripper, m encoding.
 	if e.authorize != nil {
 		e.authorize(req)
 	}
-	return over.RoundTrip(req)
+	resp, err := over.RoundTrip(req)
+	return resp, hintTLS(err)
 }
 
 // call posts a message whose answer is 202 or 200 without a body of interest.

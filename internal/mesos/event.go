@@ -12,13 +12,14 @@ import (
 )
 
 // events says in the scheduler's words what Mesos said. A subscription's own
-// and those that a framework without operations never needs are left out.
-func events(e *wire.Event) []scheduler.Event {
+// and those that a framework without operations never needs are left out. byName
+// is as for offerOf.
+func events(e *wire.Event, byName bool) []scheduler.Event {
 	switch e.Type {
 	case wire.Event_OFFERS:
 		list := make([]jobs.Offer, len(e.Offers.GetOffers()))
 		for i := range list {
-			list[i] = offerOf(&e.Offers.Offers[i])
+			list[i] = offerOf(&e.Offers.Offers[i], byName)
 		}
 		return []scheduler.Event{scheduler.Offered{Offers: list}}
 	case wire.Event_RESCIND:

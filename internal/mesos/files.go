@@ -185,7 +185,7 @@ func (f *Files) state(ctx context.Context, addr string) (*agentState, error) {
 	}
 	resp, err := f.http.RoundTrip(req)
 	if err != nil {
-		return nil, err
+		return nil, hintTLS(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

@@ -138,7 +138,7 @@ func TestOfferSums(t *testing.T) {
 		Attributes: map[string]string{"rack": "a", "num": "3", "range": "[1-5,7-7]", "set": "{x,y}"},
 		Executors:  []string{"e1"},
 	}
-	if diff := cmp.Diff(want, offerOf(&o)); diff != "" {
+	if diff := cmp.Diff(want, offerOf(&o, false)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -251,7 +251,7 @@ func TestExecutorOutOfAReservation(t *testing.T) {
 	b := newBook()
 	b.add([]mesos.Offer{o})
 	spec := scheduler.ExecutorSpec{ID: "e", Command: "x", Role: "mill", Resources: jobs.Resources{CPUs: 0.25, Mem: 128}, Reserved: map[string]string{}}
-	for _, r := range offerOf(&o).Reserved {
+	for _, r := range offerOf(&o, false).Reserved {
 		if r.Resource == cpus || r.Amount == 512 {
 			spec.Reserved[r.Resource] = r.As
 		}

@@ -12,8 +12,9 @@ import (
 	"tidemill/jobs"
 )
 
-// offerOf sums up what is usable in an offer.
-func offerOf(o *mesos.Offer) jobs.Offer {
+// offerOf sums up what is usable in an offer. Its agent is called by its IP, for
+// its name need not be known here; byName is for TLS, whose certificates name hosts.
+func offerOf(o *mesos.Offer, byName bool) jobs.Offer {
 	offer := jobs.Offer{
 		ID:       o.ID.Value,
 		AgentID:  o.AgentID.Value,
@@ -21,9 +22,9 @@ func offerOf(o *mesos.Offer) jobs.Offer {
 		Role:     o.GetAllocationInfo().GetRole(),
 	}
 	if o.URL != nil {
-		host := o.URL.Address.GetIP()
-		if host == "" {
-			host = o.URL.Address.GetHostname()
+		host, other := o.URL.Address.GetIP(), o.URL.Address.GetHostname()
+		if byName && other != "" || host == "" {
+			host = other
 		}
 		offer.Address = net.JoinHostPort(host, strconv.Itoa(int(o.URL.Address.Port)))
 	}

@@ -67,10 +67,12 @@ func (s *subscription) decode(frame []byte) ([]scheduler.Event, error) {
 	case wire.Event_RESCIND:
 		s.book.remove(e.Rescind.GetOfferID().Value)
 	case wire.Event_ERROR:
-		return events(e), errors.New("the master refused: " + e.Error.GetMessage())
+		return events(e, s.secure()), errors.New("the master refused: " + e.Error.GetMessage())
 	}
-	return events(e), nil
+	return events(e, s.secure()), nil
 }
+
+func (s *subscription) secure() bool { return s.to.url.Scheme == "https" }
 
 func (s *subscription) subscribed(e *wire.Event_Subscribed) ([]scheduler.Event, error) {
 	if e.GetFrameworkID().GetValue() == "" {

@@ -34,7 +34,7 @@ func (m *Master) show(call *apimaster.Call) *apimaster.Response {
 			GetVersion: &apimaster.Response_GetVersion{VersionInfo: mesos.VersionInfo{Version: Version}}}
 	case apimaster.Call_GET_MASTER:
 		return &apimaster.Response{Type: apimaster.Response_GET_MASTER,
-			GetMaster: &apimaster.Response_GetMaster{MasterInfo: m.info()}}
+			GetMaster: m.getMaster()}
 	case apimaster.Call_GET_AGENTS:
 		return &apimaster.Response{Type: apimaster.Response_GET_AGENTS, GetAgents: m.getAgents()}
 	case apimaster.Call_GET_FRAMEWORKS:
@@ -52,6 +52,11 @@ func (m *Master) show(call *apimaster.Call) *apimaster.Response {
 			GetMaintenanceStatus: &apimaster.Response_GetMaintenanceStatus{Status: m.maintenanceStatus()}}
 	}
 	return nil
+}
+
+func (m *Master) getMaster() *apimaster.Response_GetMaster {
+	started, elected := wire.Unix(m.started), wire.Unix(m.elected)
+	return &apimaster.Response_GetMaster{MasterInfo: m.info(), StartTime: &started, ElectedTime: &elected}
 }
 
 // operate performs the calls that change something.
