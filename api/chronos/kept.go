@@ -28,14 +28,15 @@ var keptFields = []struct{ name, refusal, remark string }{
 	{name: "async", remark: "is kept, but the run ends with its command; PUT task/{id} then says how it went"},
 	{name: "arguments", remark: "is kept, but a shell command is given none, in Chronos neither; with \"shell\": false it is"},
 	{name: "executor", refusal: "custom executors are not supported; leave it empty and run the command itself"},
-	{name: "container", refusal: "containers are not supported; have the command start the container, as in \"docker run --rm IMAGE\""},
+	{name: containerField}, // where it is dropped; else it is the spec's
 	{name: "fetch", refusal: "downloads (fetch, uris) are not supported; have the command download what it needs, or install it on the agents"},
 	{name: "runAsUser", refusal: "tasks run as the scheduler's user; leave it empty, or have the command change it, as in \"sudo -u USER\""},
 }
 
-// Droppable lists the fields that refuse a job unless they are dropped.
+// Droppable lists the fields that can be left unheeded: those that refuse a
+// job unless they are, and its container.
 func Droppable() []string {
-	var names []string
+	names := []string{containerField}
 	for _, f := range keptFields {
 		if f.refusal != "" {
 			names = append(names, f.name)
@@ -102,7 +103,7 @@ func (j *Job) restore(labels map[string]string) {
 	j.OwnerName, j.Executor, j.ExecutorFlags = get("ownerName"), get("executor"), get("executorFlags")
 	j.TaskInfoData, j.RunAsUser = get("taskInfoData"), get("runAsUser")
 	j.DataProcessingJobType, j.Async = yes("dataProcessingJobType"), yes("async")
-	if c := json.RawMessage(get("container")); json.Valid(c) {
+	if c := json.RawMessage(get("container")); json.Valid(c) && j.Container == nil {
 		j.Container = c
 	}
 	// A label that a user wrote by hand may hold anything: what is no list is left out.
@@ -115,6 +116,13 @@ func (j *Job) restore(labels map[string]string) {
 	for _, f := range j.Fetch {
 		j.URIs = append(j.URIs, f.URI)
 	}
+}
+
+// dropped says whether a field is left unheeded: as it is asked for, or since
+// it was so before, and is what it was.
+func (t Translation) dropped(j *Job, stored map[string]string, field string) bool {
+	value := j.labels()[labelPrefix+field]
+	return value != "" && (slices.Contains(t.Drop, field) || value == stored[labelPrefix+field])
 }
 
 // keep puts the job's labels in the place of those it had, and says which

@@ -162,7 +162,8 @@ func inChronosWords(err error) error {
 	}
 	names := strings.NewReplacer("schedule.repeat", "schedule", "schedule.zone", "scheduleTimeZone", "after", "parents",
 		"spec.command", "command", "spec.argv", "arguments", "spec.env", "environmentVariables", "retry.attempts", "retries",
-		"placement.constraints", "constraints", "max_run_time", "maxCompletionTime", "resources.", "")
+		"placement.constraints", "constraints", "max_run_time", "maxCompletionTime", "resources.", "",
+		"spec.container", containerField, "].host", "].hostPath", "].container", "].containerPath")
 	out := make(jobs.FieldErrors, len(found))
 	for i, f := range found {
 		f.Field = names.Replace(f.Field)

@@ -36,13 +36,17 @@ func (t Translation) Job(c Job, stored *jobs.JobView) (out jobs.Job, remarks []s
 		out.Version, out.Incarnation, out.Created, out.Updated = 0, 0, time.Time{}, time.Time{}
 	}
 	var e jobs.FieldErrors
+	var box *jobs.Container
+	if !t.dropped(&c, out.Labels, containerField) {
+		box, c.Container = readContainer(c.Container, &e), nil
+	}
 	remarks = t.keep(&c, &out, &e)
 	out.Name, out.Owner, out.Description = jobs.Name(c.Name), c.Owner, c.Description
 	out.Paused, out.SoftError = bool(c.Disabled), bool(c.SoftError)
 	c.policies(&out, &e)
 	c.placement(&out, &e)
 	c.when(&out, stored, &e)
-	if out.Spec, err = c.spec(out.Spec); err != nil {
+	if out.Spec, err = c.spec(out.Spec, box); err != nil {
 		return out, remarks, err
 	}
 	return out, remarks, e.Err()
@@ -100,9 +104,11 @@ type commandSpec struct {
 	Command string            `json:"command,omitempty"`
 	Argv    []string          `json:"argv,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
+
+	Container *jobs.Container `json:"container,omitempty"`
 }
 
-func (j *Job) spec(stored json.RawMessage) (json.RawMessage, error) {
+func (j *Job) spec(stored json.RawMessage, box *jobs.Container) (json.RawMessage, error) {
 	fields := map[string]json.RawMessage{}
 	if len(stored) > 0 {
 		if err := json.Unmarshal(stored, &fields); err != nil {
@@ -110,13 +116,20 @@ func (j *Job) spec(stored json.RawMessage) (json.RawMessage, error) {
 		}
 	}
 	s := commandSpec{Command: j.Command, Env: map[string]string{}}
-	if !j.Shell {
+	bare := box != nil && j.Command == "" && len(j.Arguments) == 0 // the image says what is run
+	if !bool(j.Shell) && !bare {
 		s.Command, s.Argv = "", append([]string{j.Command}, j.Arguments...)
+	}
+	if box != nil {
+		var before commandSpec
+		if json.Unmarshal(stored, &before) == nil && before.Container != nil {
+			box.Privileged = before.Container.Privileged // which Chronos has no word for
+		}
 	}
 	for _, v := range j.EnvironmentVariables {
 		s.Env[v.Name] = v.Value
 	}
-	for name, value := range map[string]any{"command": s.Command, "argv": s.Argv, "env": s.Env} {
+	for name, value := range map[string]any{"command": s.Command, "argv": s.Argv, "env": s.Env, "container": box} {
 		delete(fields, name)
 		if text := document(value); text != `""` && text != "null" && text != "{}" {
 			fields[name] = json.RawMessage(text)
@@ -133,6 +146,9 @@ const once = "R1//PT24H"
 
 // scheduleForm is the form of a schedule; jobs/schedule reads the parts.
 var scheduleForm = regexp.MustCompile(`^R[0-9]*/[^/]*/P[^/]+$`)
+
+// neverForm is how clients unschedule a job: they give it no period at all.
+var neverForm = regexp.MustCompile(`^R0/[^/]*/PT?0[YMWDHS]$`)
 
 // when sets when the job runs: on its schedule, after its parents, or once,
 // now. A schedule that is stored already, whether written as it was or as this
@@ -156,6 +172,9 @@ func (j *Job) when(out *jobs.Job, stored *jobs.JobView, e *jobs.FieldErrors) {
 	s := &jobs.Schedule{}
 	if stored != nil && stored.Schedule != nil {
 		s.CatchUp = stored.Schedule.CatchUp
+	}
+	if neverForm.MatchString(text) {
+		text = never
 	}
 	s.Repeat, s.Zone = text, zone
 	out.Schedule, out.After, out.Trigger = s, nil, ""

@@ -56,6 +56,7 @@ func FromView(v jobs.JobView) Job {
 		zone := zoneOf(v.Schedule)
 		j.Schedule, j.ScheduleTimeZone = scheduleOf(v), &zone
 	}
+	j.Container = showContainer(s.Container)
 	j.restore(v.Labels)
 	return j
 }

@@ -49,19 +49,19 @@ func TestImportChronosRefuses(t *testing.T) {
 	s := newShell(t, "")
 	s.run(t, "import", "chronos", "/nope").want(t, exitUsage, "", "read Chronos's jobs: open /nope: no such file or directory (name a file")
 	s.PutJob(jobs.JobView{Job: jobs.Job{Name: "daily", Kind: "noop"}})
-	s.stdin = `[{"name":"good","command":"true"},{"name":"a","command":"x","container":{"image":"debian"}},{"name":"good","command":"false"},
+	s.stdin = `[{"name":"good","command":"true"},{"name":"a","command":"x","executor":"/x"},{"name":"good","command":"false"},
 		{"name":"daily","command":"x"},{"name":"u","command":"x","runAsUser":"hadoop"},{"retries":"x"},
 		{"name":"child","command":"x","parents":["good","unheard"]}]`
 	r := s.run(t, "import", "chronos", "-")
 	r.want(t, exitUsage, "refused", "6 of 7 jobs are refused, and none was taken over")
-	for _, want := range []string{"containers are not supported", "another job has the same name", "of the kind noop", "tasks run as the scheduler's user", "[5]", `no job is named "unheard"`} {
+	for _, want := range []string{"custom executors are not supported", "another job has the same name", "of the kind noop", "tasks run as the scheduler's user", "[5]", `no job is named "unheard"`} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("%q is missing in:\n%s", want, r.out)
 		}
 	}
 	s.stdin = `[{"name":"a","command":"x","container":{"image":"debian"}},{"name":"u","command":"x","runAsUser":"hadoop"}]`
 	s.run(t, "import", "chronos", "-", "--drop", "container", "--user", "hadoop").want(t, exitOK, "container is kept, but dropped", "")
-	s.run(t, "import", "chronos", "-", "--drop", "command").want(t, exitUsage, "", "these can: executor, container")
+	s.run(t, "import", "chronos", "-", "--drop", "command").want(t, exitUsage, "", "these can: container, executor")
 	s.run(t, "import", "chronos", "/nowhere").want(t, exitUsage, "", "/nowhere")
 	s.stdin = `{"name":"a"}`
 	s.run(t, "import", "chronos", "-").want(t, exitUsage, "", "JSON array")
