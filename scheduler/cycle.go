@@ -42,7 +42,7 @@ func (c *Cycle) Alone(now time.Time) time.Duration {
 // Ended says how long to wait before the next round: between half of it and
 // all, as spread (0 to 1) says; fatal where there is no use in another one.
 func (c *Cycle) Ended(now time.Time, err error, spread float64) (wait time.Duration, fatal bool) {
-	if errors.Is(err, ErrFenced) || errors.Is(err, errRemoved) {
+	if errors.Is(err, ErrFenced) || isRemoved(err) {
 		return 0, true
 	}
 	if c.pause == 0 || now.Sub(c.began) > pauseMost {

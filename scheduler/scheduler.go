@@ -8,6 +8,7 @@ package scheduler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -29,6 +30,9 @@ type Options struct {
 	// MasterTimeout is how long a leader tries to subscribe before it lets another scheduler lead;
 	// default 15 s.
 	MasterTimeout time.Duration
+	// RegisterAnew is what to do when Mesos has removed the framework: forget its id, and what was
+	// at work, rather than end.
+	RegisterAnew bool
 	Now           func() time.Time
 	Log           zerolog.Logger
 }
@@ -68,7 +72,11 @@ func (s *Scheduler) Serve(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, errRemoved):
+		case isRemoved(err) && s.opt.RegisterAnew:
+			if err := s.forget(ctx, err); err != nil {
+				s.opt.Log.Error().Err(err).Msg("the framework's id could not be forgotten; campaigning again")
+			}
+		case isRemoved(err):
 			return &jobs.Error{Code: jobs.Conflict, Op: "subscribe", Err: err, Hint: "it was torn down, or its failover timeout passed; forget its id with: tidemill framework reset --force, and start again"}
 		case err != nil:
 			s.opt.Log.Error().Err(err).Msg("the term ended; campaigning again")
@@ -90,13 +98,7 @@ func (s *Scheduler) lead(ctx context.Context, patience time.Duration) (subscribe
 	if err != nil {
 		return false, err
 	}
-	defer func() {
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
-		defer cancel()
-		if err := leader.Resign(bounded); err != nil {
-			s.opt.Log.Warn().Err(err).Msg("resigning failed; the session's end will do it")
-		}
-	}()
+	defer s.resign(ctx, leader)
 	t := newTerm(&s.opt, leader, s.hub.publish)
 	if err := t.load(ctx); err != nil {
 		return false, err
@@ -105,6 +107,36 @@ func (s *Scheduler) lead(ctx context.Context, patience time.Duration) (subscribe
 	defer s.set(nil)
 	err = t.run(ctx, patience)
 	return t.subscribed, err
+}
+
+// forget takes the id of a framework that was removed out of the store, in a term of its own,
+// unless another scheduler did so.
+func (s *Scheduler) forget(ctx context.Context, why error) error {
+	var removed *RemovedError
+	errors.As(why, &removed)
+	leader, err := s.opt.Elector.Campaign(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.resign(ctx, leader)
+	var store []Record
+	if err := leader.Load(ctx, func(r Record) error { store = append(store, r); return nil }); err != nil {
+		return fmt.Errorf("load the store: %w", err)
+	}
+	changes, id, unknown, err := ForgetFramework(store, true, s.opt.Now())
+	if err != nil || id != removed.Framework {
+		return err
+	}
+	s.opt.Log.Warn().Err(why).Int("unknown_attempts", unknown).Msg("registering a new framework")
+	return Write(ctx, leader, []Group{changes})
+}
+
+func (s *Scheduler) resign(ctx context.Context, leader Leadership) {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
+	defer cancel()
+	if err := leader.Resign(bounded); err != nil {
+		s.opt.Log.Warn().Err(err).Msg("resigning failed; the session's end will do it")
+	}
 }
 
 func (s *Scheduler) set(t *term) {

@@ -28,8 +28,17 @@ type subscriber struct {
 	cycle    Cycle
 }
 
-// errRemoved: the master does not take the framework's id any more.
-var errRemoved = errors.New("the master says that the framework has been removed: its id is gone for good, and with it all its tasks")
+// RemovedError is a master's word that it does not take a framework's id any more.
+type RemovedError struct{ Framework string }
+
+func (e *RemovedError) Error() string {
+	return "the master says that framework " + e.Framework + " has been removed: its id is gone for good, and with it all its tasks"
+}
+
+func isRemoved(err error) bool {
+	var removed *RemovedError
+	return errors.As(err, &removed)
+}
 
 // errNoMaster ends a term that is of no use.
 var errNoMaster = errors.New("no master can be subscribed to from here; another scheduler is to try (look at the network between this one and the masters)")
@@ -69,7 +78,8 @@ func (s *subscriber) once(ctx context.Context) error {
 	if err := s.fence(ctx); err != nil {
 		return err
 	}
-	sub, err := s.subscribe(ctx)
+	framework := s.framework(ctx)
+	sub, err := s.subscribe(ctx, framework)
 	if err != nil {
 		return err
 	}
@@ -93,7 +103,7 @@ func (s *subscriber) once(ctx context.Context) error {
 				s.log.Info().Str("framework", e.FrameworkID).Str("master", e.Master).Msg("subscribed")
 				s.post(e)
 			case Refused:
-				refused = refusal(e.Message)
+				refused = refusal(framework, e.Message)
 			default:
 				s.post(ev)
 			}
@@ -102,18 +112,18 @@ func (s *subscriber) once(ctx context.Context) error {
 }
 
 // subscribe tries for as long as the leader's patience lasts: there may be no answer at all.
-func (s *subscriber) subscribe(ctx context.Context) (Subscription, error) {
+func (s *subscriber) subscribe(ctx context.Context, framework string) (Subscription, error) {
 	try, cancel := context.WithTimeoutCause(ctx, s.patience, fmt.Errorf("not within %s", s.patience))
 	defer cancel()
-	return s.mesos.Subscribe(try, s.framework(ctx))
+	return s.mesos.Subscribe(try, framework)
 }
 
 // refusal gives an ERROR event its meaning. "Framework failed over" means that
 // another scheduler subscribed: the fenced write before the next subscription
 // tells whether it leads.
-func refusal(message string) error {
+func refusal(framework, message string) error {
 	if strings.Contains(message, "Framework has been removed") {
-		return errRemoved
+		return &RemovedError{Framework: framework}
 	}
 	return errors.New("the master ended the subscription: " + message)
 }
@@ -135,7 +145,7 @@ func TearDown(ctx context.Context, m Mesos, framework string) error {
 			case Subscribed:
 				return sub.Send(ctx, Teardown{})
 			case Refused:
-				if err := refusal(e.Message); !errors.Is(err, errRemoved) {
+				if err := refusal(framework, e.Message); !isRemoved(err) {
 					return err
 				}
 				return nil

@@ -67,6 +67,7 @@ const (
 	exitFailed      = 1
 	exitUsage       = 2 // wrong flags, or a document that cannot be applied
 	exitUnreachable = 3 // no server, or none that leads
+	exitRemoved     = 4 // Mesos has removed the framework for good
 )
 
 // exitError ends the program with a code of its own; a nil Err prints nothing.

@@ -179,8 +179,8 @@ func TestSystemdUnit(t *testing.T) {
 			t.Errorf("the unit has no %s", key)
 		}
 	}
-	if want := fmt.Sprint(exitUsage); unit["Service.RestartPreventExitStatus"] != want {
-		t.Errorf("it is started again after exit %s, a wrong configuration", want)
+	if want := fmt.Sprint(exitUsage, exitRemoved); unit["Service.RestartPreventExitStatus"] != want {
+		t.Errorf("it is started again after one of the exits %s: a wrong configuration, a removed framework", want)
 	}
 	const example = "systemd/tidemill.env.example"
 	var variables []string

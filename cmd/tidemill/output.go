@@ -13,6 +13,7 @@ import (
 	"tidemill/internal/config"
 	"tidemill/internal/jobfile"
 	"tidemill/jobs"
+	"tidemill/scheduler"
 )
 
 // client connects to the scheduler that the flags name.
@@ -55,8 +56,11 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 // exitCode is the code that goes with a kind of error.
 func exitCode(err error) int {
 	var unreachable *client.UnreachableError
+	var removed *scheduler.RemovedError
 	code, _ := jobs.CodeOf(err)
 	switch {
+	case errors.As(err, &removed):
+		return exitRemoved
 	case errors.As(err, &unreachable), code == jobs.Unavailable:
 		return exitUnreachable
 	case code == jobs.Invalid:

@@ -31,6 +31,7 @@ type schedulerCmd struct {
 	config.Flags
 	timing
 	MasterTimeout  time.Duration `default:"15s" help:"How long a leader that reaches no Mesos master tries before another scheduler takes over, if there is one."`
+	RegisterAnew   bool          `env:"TIDEMILL_REGISTER_ANEW" help:"Register a new framework when Mesos has removed this one, instead of ending with exit code 4; attempts that were at work are unknown then."`
 	SessionTimeout time.Duration `default:"4s" help:"After how long without a word from it another scheduler takes over from the leader."`
 	Codec          string        `default:"json" enum:"json,protobuf" help:"How to speak with the master: json or protobuf."`
 }
@@ -91,7 +92,7 @@ func (cmd schedulerCmd) Run(ctx context.Context, g *globals, log zerolog.Logger)
 	if err != nil {
 		return err
 	}
-	return serve(ctx, service{options: o, core: cmd.core(), elector: elector, masters: masters, codec: codec, door: door, now: now, log: log, masterTimeout: cmd.MasterTimeout})
+	return serve(ctx, service{options: o, core: cmd.core(), elector: elector, masters: masters, codec: codec, door: door, now: now, log: log, masterTimeout: cmd.MasterTimeout, registerAnew: cmd.RegisterAnew})
 }
 
 // storeAddress completes what is left out of the store's address: the scheme,
@@ -147,6 +148,7 @@ type service struct {
 	now     func() time.Time // nil: time.Now
 
 	masterTimeout time.Duration // 0: the default
+	registerAnew  bool
 
 	log zerolog.Logger
 }
@@ -174,7 +176,7 @@ func serve(ctx context.Context, s service) error {
 	s.setExecutors(artifact)
 	core := scheduler.NewScheduler(scheduler.Options{
 		Core: s.core, Kinds: registry, Elector: s.elector, Connections: s.options.Connections, Log: s.log,
-		Now: s.now, MasterTimeout: s.masterTimeout,
+		Now: s.now, MasterTimeout: s.masterTimeout, RegisterAnew: s.registerAnew,
 		Mesos: mesos.NewScheduler(framework),
 		Files: mesos.NewFiles(framework.Principal, framework.Secret, framework.TLS),
 	})
