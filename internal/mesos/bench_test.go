@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"sync"
 	"testing"
 
@@ -30,7 +31,7 @@ func eachCodec(b *testing.B, run func(b *testing.B, codec Codec)) {
 func BenchmarkDecodeUpdate(b *testing.B) {
 	eachCodec(b, func(b *testing.B, codec Codec) {
 		frame := transcode(JSON, codec, []byte(benchUpdate), &wire.Event{})
-		sub := &subscription{to: &endpoint{codec: codec}, book: newBook(), log: zerolog.Nop()}
+		sub := &subscription{to: &endpoint{codec: codec, url: &url.URL{Scheme: "http"}}, book: newBook(), log: zerolog.Nop()}
 		for b.Loop() {
 			if list, err := sub.decode(frame); err != nil || len(list) != 1 {
 				b.Fatal(list, err)
