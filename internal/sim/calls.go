@@ -97,6 +97,7 @@ func (m *model) launched(o *offer, c scheduler.Accept) {
 		}
 		m.fired[l.Task] = true
 	}
+	m.checkOrder(c)
 	if !need.Fits(o.Resources) {
 		m.violate("offer %s holds %v, and %v is taken", o.ID, o.Resources, need)
 	}

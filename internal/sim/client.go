@@ -13,6 +13,8 @@ import (
 // client is the users: they apply jobs, and ask again until they are answered.
 type client struct {
 	w        *world
+	pools    []jobs.Pool
+	resized  bool // a pool was: once a history, so that what was allowed is known
 	jobs     []jobs.Job
 	requests int
 }
@@ -23,13 +25,20 @@ func pick[T any](w *world, list ...T) T { return list[w.rng.IntN(len(list))] }
 // declare makes up the jobs of the history: at least three, and an edge.
 func (c *client) declare() {
 	w := c.w
+	for i := range w.rng.IntN(3) {
+		c.pools = append(c.pools, jobs.Pool{Name: jobs.Name(fmt.Sprint("pool-", i+1)), Slots: pick(w, 1, 2, 3)})
+	}
 	rhythm := pick(w, "*/15 * * * * *", "*/20 * * * * *", "*/30 * * * * *")
 	first := c.job("alpha", rhythm)
 	second := c.job("beta", pick(w, rhythm, "*/25 * * * * *", "10,40 * * * * *"))
 	child := c.job("child", "", "alpha")
 	c.jobs = []jobs.Job{first, second, child}
 	if w.chance(60) {
-		c.jobs = append(c.jobs, c.job("both", "", "alpha", "beta"))
+		both := c.job("both", "", "alpha", "beta")
+		if w.chance(40) {
+			both.LatestWithin, both.Trigger = jobs.Duration(pick(w, 12*time.Second, time.Minute)), jobs.AllSuccess
+		}
+		c.jobs = append(c.jobs, both)
 	}
 	if w.chance(40) {
 		c.jobs = append(c.jobs, c.job("last", "", "child"))
@@ -80,6 +89,11 @@ func (c *client) job(name jobs.Name, rhythm string, after ...jobs.Name) jobs.Job
 	if w.chance(10) {
 		j.MaxRunTime = jobs.Duration(6 * time.Second)
 	}
+	if len(c.pools) > 0 && w.chance(40) {
+		p := pick(w, c.pools...)
+		j.Pool = jobs.PoolUse{Name: p.Name, Slots: pick(w, 1, min(2, p.Slots))}
+	}
+	j.Concurrency, j.Priority = pick(w, 0, 0, 0, 1, 2), pick(w, -1, 0, 0, 1)
 	if rhythm != "" {
 		window := jobs.Duration(pick(w, 40*time.Second, 10*time.Minute))
 		j.Schedule = &jobs.Schedule{
@@ -93,6 +107,24 @@ func (c *client) job(name jobs.Name, rhythm string, after ...jobs.Name) jobs.Job
 // begin applies everything, and then now and then asks for something.
 func (c *client) begin(until time.Duration) {
 	c.declare()
+	c.declarePools(c.pools)
+	for at := 5 * time.Second; at < until; at += c.w.between(3*time.Second, 14*time.Second) {
+		c.w.after(at, c.act)
+	}
+	c.w.after(until+longestHold, func() { c.tell(scheduler.ReleaseLaunches{}) })
+}
+
+// declarePools creates the pools, then the jobs.
+func (c *client) declarePools(left []jobs.Pool) {
+	if len(left) > 0 {
+		c.ask(scheduler.SetPool{Pool: left[0]}, func(a scheduler.Answer) {
+			if a.Err != nil {
+				c.w.model.violate("pool %s was refused: %v", left[0].Name, a.Err)
+			}
+			c.declarePools(left[1:])
+		})
+		return
+	}
 	c.ask(scheduler.ApplyJobs{Jobs: c.jobs}, func(a scheduler.Answer) {
 		if a.Err != nil {
 			c.w.model.violate("the jobs were refused: %v", a.Err)
@@ -102,17 +134,17 @@ func (c *client) begin(until time.Duration) {
 			c.w.model.acknowledged(j.Name)
 		}
 	})
-	for at := 5 * time.Second; at < until; at += c.w.between(3*time.Second, 14*time.Second) {
-		c.w.after(at, c.act)
-	}
 }
+
+// longestHold bounds for how long launches are held.
+const longestHold = 15 * time.Second
 
 // act asks for one thing of those that users ask for.
 func (c *client) act() {
 	w := c.w
 	j := pick(w, c.jobs...)
 	live, ended := w.model.anyRun(false), w.model.anyRun(true)
-	switch w.rng.IntN(16) {
+	switch w.rng.IntN(20) {
 	case 0, 1, 2, 3:
 		c.start(j)
 	case 4:
@@ -136,6 +168,29 @@ func (c *client) act() {
 		}})
 	case 15:
 		c.tell(scheduler.KillRuns{Job: j.Name, Reason: "killed by hand"})
+	case 16:
+		c.hold()
+	case 17:
+		c.resize()
+	case 18, 19:
+		c.tell(scheduler.RerunRun{ID: w.model.anyFailed(), Failed: true})
+	}
+}
+
+// hold has nothing launched for a while.
+func (c *client) hold() {
+	c.ask(scheduler.HoldLaunches{Reason: "maintenance"}, func(scheduler.Answer) {
+		c.w.after(c.w.between(time.Second, longestHold), func() { c.tell(scheduler.ReleaseLaunches{}) })
+	})
+}
+
+// resize gives a pool more slots or fewer.
+func (c *client) resize() {
+	if len(c.pools) > 0 && !c.resized {
+		c.resized = true
+		p := pick(c.w, c.pools...)
+		p.Slots = pick(c.w, 2, 3, 4)
+		c.tell(scheduler.SetPool{Pool: p})
 	}
 }
 
@@ -171,6 +226,9 @@ func (c *client) pause(j jobs.Job) {
 func (c *client) edit(j jobs.Job) {
 	w := c.w
 	j.Retry.Attempts = pick(w, 1, 2, 3, 4)
+	if !decodeSpec(j.Spec).Service { // a service that may start none beside the others is never renewed
+		j.Concurrency = pick(w, 0, j.Concurrency, 1, 2)
+	}
 	switch {
 	case decodeSpec(j.Spec).Service && w.chance(40):
 		c.tell(scheduler.ScaleJob{Name: j.Name, Instances: pick(w, 0, 1, 2, 3)})

@@ -20,6 +20,9 @@ func (m *model) created(x *runAccount) {
 	if r.Created.Before(m.clock) && m.by.blind == "" { // or the time stands in what cannot be read
 		m.violate("run %s is created at %s, when the core's time was %s already", r.ID, r.Created, m.clock)
 	}
+	if r.Rerun != nil {
+		m.inherited(x)
+	}
 	switch r.Trigger {
 	case jobs.BySchedule, jobs.ByCatchUp, jobs.ByBackfill:
 		if off := m.by.offset.Abs(); off > clockLimit {
@@ -80,7 +83,7 @@ func (m *model) checkParents(x *runAccount) {
 	if p == nil || p.Trigger == jobs.AllDone {
 		return
 	}
-	good, marked := 0, false
+	good, fresh, marked := 0, true, false
 	for _, id := range x.rec.Parents {
 		parent := m.runs[id]
 		if parent == nil {
@@ -89,12 +92,15 @@ func (m *model) checkParents(x *runAccount) {
 		if parent.rec.State == jobs.RunSucceeded {
 			good++
 		}
+		if p.LatestWithin > 0 && parent.rec.Key != x.rec.Key && x.rec.Created.Sub(parent.rec.Ended) > p.LatestWithin.D() {
+			fresh = false
+		}
 		marked = marked || parent.marked
 		if !parent.rec.FireChildren && !parent.marked {
 			m.violate("run %s comes after %s, which was not to start its children", x.rec.ID, id)
 		}
 	}
-	enough := good == len(p.After)
+	enough := good == len(p.After) && fresh
 	if p.Trigger == jobs.AnySuccess {
 		enough = good > 0
 	}
@@ -129,6 +135,7 @@ func (m *model) assigned(a jobs.Assignment) {
 	if x.spec != nil && !bytes.Equal(x.spec, a.Spec) && !(late && x.rec.Trigger == jobs.ByService) {
 		m.violate("attempt %s is told to do %s, and its run is for %s", a.Task, a.Spec, x.spec)
 	}
+	m.checkFormer(a)
 	if !a.Nominal.Equal(x.rec.Nominal) || !a.Interval.Start.Equal(x.rec.Interval.Start) || !a.Interval.End.Equal(x.rec.Interval.End) {
 		m.violate("attempt %s is told of %s and %v, and its run is of %s and %v", a.Task, a.Nominal, a.Interval, x.rec.Nominal, x.rec.Interval)
 	}

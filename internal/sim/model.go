@@ -28,9 +28,10 @@ type model struct {
 	brief    map[jobs.RunID]bool // recorded, and forgotten by a short history in the same write
 	attempts map[jobs.TaskID]*attemptAccount
 	fired    map[jobs.TaskID]bool // launched: ids are never used again
-	asked    map[jobs.Key]bool    // runs by hand: are their children to follow?
-	clock    time.Time            // the core's, as far as it is durable
-	by       *leader              // whose batch is looked at
+	limits   limits
+	asked    map[jobs.Key]bool // runs by hand: are their children to follow?
+	clock    time.Time         // the core's, as far as it is durable
+	by       *leader           // whose batch is looked at
 }
 
 // jobAccount is a job as its records say.
@@ -42,6 +43,8 @@ type jobAccount struct {
 	acked   bool
 	deletes bool // somebody asked for it
 	skipped []span
+
+	concurrency int // the most that it ever allowed
 }
 
 // runAccount is a run: its record, and what truly was of it.
@@ -55,6 +58,7 @@ type runAccount struct {
 	spec     []byte
 	marked   bool // somebody asked to mark it by hand
 	overlap  jobs.Overlap
+	pool     jobs.Name
 	wait     time.Duration // for an offer near its data
 	attempts []*attemptAccount
 }
@@ -64,8 +68,12 @@ type attemptAccount struct {
 	rec      taskRecord
 	run      *runAccount
 	recorded bool
-	unknown  bool                     // ever recorded so
-	excuses  map[*attemptAccount]bool // recorded unknown before this one's launch
+	unknown  bool // ever recorded so
+	since    int  // the write that did
+	launched int  // the write that recorded it
+	pool     jobs.PoolUse
+	held     bool // it held slots when that was last looked at
+	doubtful bool // and was unknown then
 	working  bool
 	began    bool
 	refused  bool // by its executor
@@ -77,7 +85,7 @@ type attemptAccount struct {
 func newModel(w *world) *model {
 	return &model{
 		w: w, jobs: map[jobs.Name]*jobAccount{}, runs: map[jobs.RunID]*runAccount{}, instants: map[jobs.RunID]bool{}, brief: map[jobs.RunID]bool{},
-		attempts: map[jobs.TaskID]*attemptAccount{}, fired: map[jobs.TaskID]bool{}, asked: map[jobs.Key]bool{},
+		attempts: map[jobs.TaskID]*attemptAccount{}, limits: limits{pools: map[jobs.Name]*poolAccount{}, blind: map[jobs.Name]bool{}}, fired: map[jobs.TaskID]bool{}, asked: map[jobs.Key]bool{},
 	}
 }
 
@@ -123,9 +131,13 @@ func (m *model) commit(by *leader, changes []scheduler.Change) {
 	for _, ch := range changes {
 		batch[ch.Key] = true
 		m.checkHeld(ch.Key)
-		family, name, _ := strings.Cut(ch.Key, "/")
-		if family == "jobs" {
+		switch family, name, _ := strings.Cut(ch.Key, "/"); family {
+		case "jobs":
 			m.putJob(jobs.Name(name), ch)
+		case "pools":
+			m.limits.putPool(jobs.Name(name), ch)
+		case "meta":
+			m.limits.putMeta(ch)
 		}
 	}
 	for _, ch := range changes {
@@ -157,6 +169,7 @@ func (m *model) commit(by *leader, changes []scheduler.Change) {
 			m.afterRun(m.runs[jobs.RunID(name)], batch)
 		}
 	}
+	m.checkLimits()
 	m.advance(changes)
 }
 
@@ -300,6 +313,8 @@ func (m *model) putRun(ch scheduler.Change) {
 			x.spec = x.rec.Pinned.Spec
 		}
 		x.overlap, x.wait = x.rec.Pinned.Overlap, x.rec.Pinned.Placement.Wait.D()
+		x.pool = x.rec.Pinned.Pool.Name
+		m.job(x.rec.Job).allow(x.rec.Pinned.Concurrency)
 	}
 	m.checkPins(x, &before)
 	if x.finished && x.rec.State != before.State && !x.marked {
@@ -359,6 +374,9 @@ func (m *model) told(child jobs.Name, e edge, x *runAccount, batch map[string]bo
 	if slices.ContainsFunc(e.Pending, func(p pending) bool { return p.Run == x.rec.ID }) {
 		return true
 	}
+	if m.job(child).rec.Job.LatestWithin > 0 && e.outdates(x) {
+		return true // the latest success is all that counts
+	}
 	if m.instants[instantOf(jobs.NewRunID(child, m.job(child).state.Incarnation, x.rec.Key, 0))] {
 		return true // it ran for this instant before
 	}
@@ -370,9 +388,15 @@ func (m *model) told(child jobs.Name, e edge, x *runAccount, batch map[string]bo
 	return false
 }
 
+// outdates says whether a parent's run is not its latest success.
+func (e edge) outdates(x *runAccount) bool {
+	return x.rec.State != jobs.RunSucceeded || e.Latest != nil && !e.Latest.Nominal.Before(x.rec.Nominal)
+}
+
 // checkSuccess: a run that succeeded has an attempt of each split that did.
 func (m *model) checkSuccess(x *runAccount) {
 	succeeded, seen := map[[2]int]bool{}, map[[2]int]bool{}
+	m.takeKept(x, succeeded)
 	for _, a := range x.attempts {
 		at := [2]int{a.rec.Stage, a.rec.Split}
 		seen[at] = true
@@ -384,7 +408,7 @@ func (m *model) checkSuccess(x *runAccount) {
 			return
 		}
 	}
-	if len(seen) == 0 && x.rec.Reason == "" {
+	if len(seen) == 0 && x.rec.Reason == "" && len(succeeded) == 0 {
 		m.violate("run %s is recorded as succeeded, and nothing ran", x.rec.ID)
 	}
 }
@@ -411,10 +435,11 @@ func (m *model) putAttempt(a *attemptAccount, rec taskRecord) {
 	if before.State.Final() && a.rec.State != before.State {
 		m.violate("attempt %s was final as %s and becomes %s", id, before.State, a.rec.State)
 	}
-	a.unknown = a.unknown || a.rec.State.Final() && !a.rec.UnknownSince.IsZero()
-	if a.rec.State == jobs.AttemptUnknown && !a.unknown {
-		a.unknown = true
-		m.believed(a)
+	if !a.unknown && (a.rec.State == jobs.AttemptUnknown || a.rec.State.Final() && !a.rec.UnknownSince.IsZero()) {
+		a.unknown, a.since = true, m.commits
+		if a.rec.State == jobs.AttemptUnknown {
+			m.believed(a)
+		}
 	}
 	if a.rec.State == jobs.AttemptNotStarted && a.began && !a.unknown && a.agent != nil && !a.agent.lost {
 		m.violate("attempt %s is recorded as never started, and it did", id)
@@ -426,7 +451,7 @@ func (m *model) putAttempt(a *attemptAccount, rec taskRecord) {
 
 // newAttempt is a launch being recorded: it says what it supersedes.
 func (m *model) newAttempt(a *attemptAccount) {
-	a.recorded = true
+	a.recorded, a.launched = true, m.commits
 	a.run = m.runs[a.rec.Run]
 	if a.run == nil {
 		m.violate("attempt %s is of a run that was never recorded", a.rec.ID)
@@ -438,21 +463,22 @@ func (m *model) newAttempt(a *attemptAccount) {
 	if a.run.finished {
 		m.violate("attempt %s is launched after its run ended as %s", a.rec.ID, a.run.rec.State)
 	}
-	a.excuses = map[*attemptAccount]bool{}
-	for _, x := range m.runs {
-		if x.rec.Job != a.run.rec.Job {
-			continue
-		}
-		for _, other := range x.attempts {
-			if other.unknown {
-				a.excuses[other] = true
-			}
-			if x == a.run && other.rec.Stage == a.rec.Stage && other.rec.Split == a.rec.Split {
-				m.checkSuperseded(a, other)
-			}
+	for _, other := range a.run.attempts {
+		if other.rec.Stage == a.rec.Stage && other.rec.Split == a.rec.Split {
+			m.checkSuperseded(a, other)
 		}
 	}
+	m.checkKept(a)
+	if p := a.run.rec.Pinned; p != nil {
+		a.pool = p.Pool
+	}
 	a.run.attempts = append(a.run.attempts, a)
+	m.limits.launched = append(m.limits.launched, a)
+}
+
+// excused: the other was recorded unknown when this one was launched.
+func (a *attemptAccount) excused(other *attemptAccount) bool {
+	return other.unknown && other.since <= a.launched
 }
 
 // checkSuperseded: another attempt is launched only when the one before is
@@ -500,13 +526,14 @@ func (m *model) started(on *agent, t *agentTask) {
 			m.checkOthers(a, x)
 		}
 	}
+	m.checkCrowd(a)
 }
 
 // checkOthers: no other attempt of the split is at work or succeeded, and no
 // other run where the policy forbids it, but those recorded unknown in time.
 func (m *model) checkOthers(a *attemptAccount, x *runAccount) {
 	for _, other := range x.attempts {
-		if other == a || a.excuses[other] {
+		if other == a || a.excused(other) {
 			continue
 		}
 		same := x == a.run && other.rec.Stage == a.rec.Stage && other.rec.Split == a.rec.Split
@@ -562,6 +589,21 @@ func (m *model) requested(r jobs.RunRequest) { m.asked[jobs.RequestKey(r.Request
 
 // marking: the run's state may be changed by hand.
 func (m *model) marking(id jobs.RunID) { m.runs[id].marked = true }
+
+// anyFailed is a run that ended badly, and is still remembered.
+func (m *model) anyFailed() jobs.RunID {
+	var list []jobs.RunID
+	for id, x := range m.runs {
+		if x.finished && (x.rec.State == jobs.RunFailed || x.rec.State == jobs.RunCancelled) && m.w.store.records["runs/"+string(id)] != nil {
+			list = append(list, id)
+		}
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	slices.Sort(list)
+	return pick(m.w, list...)
+}
 
 // anyRun is a live run, or one that ended; none where there is none.
 func (m *model) anyRun(ended bool) jobs.RunID {

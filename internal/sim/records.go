@@ -37,10 +37,15 @@ type (
 	edge struct {
 		Since   time.Time `json:"since"`
 		Pending []pending `json:"pending"`
+		Latest  *pending  `json:"latest"`
 	}
 	pending struct {
-		Run jobs.RunID `json:"run"`
-		Key jobs.Key   `json:"key"`
+		Run     jobs.RunID `json:"run"`
+		Key     jobs.Key   `json:"key"`
+		Nominal time.Time  `json:"nominal"`
+	}
+	metaRecord struct {
+		Hold *jobs.Hold `json:"hold"`
 	}
 	runRecord struct {
 		ID           jobs.RunID    `json:"id"`
@@ -56,9 +61,12 @@ type (
 		State        jobs.RunState `json:"state"`
 		Reason       string        `json:"reason"`
 		Created      time.Time     `json:"created"`
+		Ended        time.Time     `json:"ended"`
 		Stage        int           `json:"stage"`
 		Cancel       jobs.RunState `json:"cancel"`
 		PlanChunks   int           `json:"plan_chunks"`
+		Version      int64         `json:"version"`
+		Rerun        *jobs.Rerun   `json:"rerun"`
 		Pinned       *pinnedJob    `json:"pinned"`
 		Attempts     []taskRecord  `json:"attempts"`
 	}
@@ -74,6 +82,11 @@ type (
 		} `json:"schedule"`
 		OnUnknown jobs.OnUnknown `json:"on_unknown"`
 		Retry     jobs.Retry     `json:"retry"`
+
+		Concurrency  int           `json:"concurrency"`
+		Priority     int           `json:"priority"`
+		Pool         jobs.PoolUse  `json:"pool"`
+		LatestWithin jobs.Duration `json:"latest_within"`
 	}
 	taskRecord struct {
 		ID         jobs.TaskID       `json:"id"`

@@ -62,7 +62,7 @@ const seeking = 150 * time.Second
 // unknown and waits for a word, its own or an older run's of the job.
 func (m *model) waits(x *runAccount) bool {
 	for _, other := range m.runs {
-		if other.rec.Job != x.rec.Job {
+		if other.rec.Job != x.rec.Job && !shares(other, x) {
 			continue
 		}
 		for _, a := range other.attempts {
@@ -83,6 +83,9 @@ func (m *model) waits(x *runAccount) bool {
 	}
 	return false
 }
+
+// shares says whether two runs take slots of one pool.
+func shares(a, b *runAccount) bool { return a.pool != "" && a.pool == b.pool }
 
 // busy says whether a job has a live run.
 func (m *model) busy(name jobs.Name) bool {
