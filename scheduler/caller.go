@@ -81,6 +81,9 @@ func (c *caller) work(ctx context.Context, line Line) {
 		}
 		if sub == nil {
 			c.log.Debug().Type("call", next.Call).Msg("call dropped: its subscription is over")
+			if tell := Dropped(next.Call); tell != nil {
+				c.post(*tell)
+			}
 			continue
 		}
 		c.answered(next.Call, sub, sub.Send(ctx, next.Call))

@@ -2,6 +2,9 @@ package scheduler
 
 import "errors"
 
+// errUnsent: a call's subscription was over before it was sent.
+var errUnsent = errors.New("its subscription was over before it was sent")
+
 // CallQueue is the order of calls, and pure: one at a time, each under the
 // stream it was decided under. Calls of a stream that is over are never sent
 // under another. Acknowledgements have a line of their own.
@@ -78,6 +81,15 @@ func (q *CallQueue) Next(line Line) (next StreamCall, open, ok bool) {
 	(*list)[0] = StreamCall{}
 	*list = (*list)[1:]
 	return next, next.Stream == q.stream && q.stream != 0, true
+}
+
+// Dropped says what follows from a call that is not sent, for its stream is
+// over: what it would have launched never starts.
+func Dropped(call Call) *CallAnswered {
+	if _, accept := call.(Accept); accept {
+		return &CallAnswered{Call: call, Err: errUnsent}
+	}
+	return nil
 }
 
 // Verdict says what follows from a call's end. Where nobody can know whether

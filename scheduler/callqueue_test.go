@@ -3,6 +3,7 @@ package scheduler
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"tidemill/jobs"
 )
@@ -74,5 +75,35 @@ func TestVerdict(t *testing.T) {
 				t.Errorf("tell %v, resubscribe %v; want %v, %v", tell, resubscribe, tc.tell, tc.resubscribe)
 			}
 		})
+	}
+}
+
+// TestALaunchThatWasNotSentNeverStarts: nobody needs to be asked about it, and
+// no young master's ignorance is waited out.
+func TestALaunchThatWasNotSentNeverStarts(t *testing.T) {
+	if tell := Dropped(Kill{}); tell != nil {
+		t.Errorf("a kill that was dropped: %+v", tell)
+	}
+	s := newScript(t, manual(nil))
+	s.start("j", "1")
+	fx := s.step(Offered{Offers: []jobs.Offer{{ID: "o", AgentID: "a", Hostname: "a", Resources: jobs.Resources{CPUs: 8, Mem: 8192}}}})
+	s.step(Disconnected{})
+	var q CallQueue // no stream is open
+	q.Push(fx.Stream, fx.Calls)
+	next, open, ok := q.Next(Ordered)
+	if !ok || open {
+		t.Fatalf("next %+v, open %v", next, open)
+	}
+	tell := Dropped(next.Call)
+	if tell == nil {
+		t.Fatal("nothing follows from a launch that was dropped")
+	}
+	s.step(*tell)
+	first := next.Call.(Accept).Launches[0].Task
+	s.wantAttempt(first, jobs.AttemptNotStarted)
+	s.subscribe(2, s.now) // a master that knows nothing yet
+	s.wait(2 * time.Second)
+	if second := s.launchOne("a"); s.data[second].Start != 1 {
+		t.Errorf("the next attempt is start %d, want 1: nothing was started", s.data[second].Start)
 	}
 }

@@ -89,7 +89,7 @@ type Peers struct{ URLs []string }
 // CallAnswered says how Mesos took a call that the core must know of.
 type CallAnswered struct {
 	Call Call
-	Err  error // nil, or a *CallError: Mesos refused it
+	Err  error // nil; a *CallError: Mesos refused it; or it was never sent
 }
 
 // Fetched answers a Read. A missing file is fs.ErrNotExist.

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -223,6 +224,10 @@ func (c *Core) onCallAnswered(e CallAnswered) {
 	if !ok {
 		return
 	}
+	reason := "refused by the master"
+	if errors.Is(e.Err, errUnsent) {
+		reason = "not sent"
+	}
 	for _, l := range accept.Launches {
 		t, ok := c.tasks[l.Task]
 		if !ok {
@@ -231,7 +236,7 @@ func (c *Core) onCallAnswered(e CallAnswered) {
 		if e.Err == nil {
 			t.answered = true
 		} else {
-			c.ended(t, jobs.AttemptNotStarted, "refused by the master", e.Err.Error())
+			c.ended(t, jobs.AttemptNotStarted, reason, e.Err.Error())
 			c.seal()
 		}
 	}

@@ -16,6 +16,12 @@ func (c *Core) rerun(id jobs.RunID, failedOnly bool) (jobs.Run, error) {
 	if err != nil {
 		return jobs.Run{}, err
 	}
+	if _, err := c.find("rerun", x.rec.Job); err != nil {
+		return jobs.Run{}, err
+	}
+	if x.job.held != "" {
+		return jobs.Run{}, notAgain(x, "its job is held: "+x.job.held, "")
+	}
 	if !x.rec.State.Final() || x.job.traits.Service {
 		return jobs.Run{}, notAgain(x, "it is "+string(x.rec.State), "kill it first, or wait for its end")
 	}

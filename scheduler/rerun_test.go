@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -185,5 +186,25 @@ func TestRerunOfAFailedPlanningPlansAgain(t *testing.T) {
 	again := s.rerunFailed(id)
 	if again.Rerun != nil || again.State != jobs.RunQueued || again.Stage != 0 {
 		t.Errorf("the rerun is %+v, want one that plans", again)
+	}
+}
+
+// A job that cannot be read by this program, or is gone, is not run again.
+func TestRerunOfAJobThatIsNotThere(t *testing.T) {
+	for want, spoil := range map[string]func(*script){
+		"there is no such job": func(s *script) { delete(s.store, keyJob+"j") },
+		"its job is held": func(s *script) {
+			s.store[keyJob+"j"] = bytes.ReplaceAll(s.store[keyJob+"j"], []byte(`"stub"`), []byte(`"novel"`))
+		},
+		"it is held": func(s *script) { s.store[keyJob+"j"] = []byte("{") },
+	} {
+		s := newScript(t, manual(nil))
+		id := s.start("j", "r")
+		s.end(s.launchOne("a"), jobs.TaskFinished)
+		spoil(s)
+		s.failover()
+		if _, err := s.ask(RerunRun{ID: id}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
 }

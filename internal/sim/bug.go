@@ -12,61 +12,6 @@ import (
 	"tidemill/scheduler"
 )
 
-// Bug is a planted one: the breach of a rule by what surrounds the core, or
-// by a wrapper around it. The simulation must find each.
-type Bug string
-
-// The planted bugs.
-const (
-	None                 Bug = ""
-	EffectsFirst         Bug = "effects before they are durable"
-	AcknowledgedFirst    Bug = "updates acknowledged before they are durable"
-	UncertainIsWritten   Bug = "an unknown outcome taken for a success"
-	UncountedBatches     Bug = "batches without a number"
-	TornBatches          Bug = "a mark written without the runs it covers"
-	LoadedTooEarly       Bug = "loaded before the term was raised"
-	UnfencedSubscription Bug = "subscribed without a fenced write"
-	ForgottenFence       Bug = "writes that are not fenced"
-	LostFramework        Bug = "the framework's id is not persisted"
-	StreamsMixed         Bug = "calls sent under another stream"
-	CallsOutOfOrder      Bug = "calls that do not wait for one another"
-	KillTakenForDone     Bug = "a kill taken for the end of what it kills"
-	OffersForgotten      Bug = "offers that are never answered"
-	LossIsFailure        Bug = "a lost agent's word taken for the task's"
-	NewAgentIsProof      Bug = "an unreachable agent taken for a restarted one"
-	StateRewritten       Bug = "a late success changes a final state"
-	YoungMasterBelieved  Bug = "a young master believed"
-	RefusalIsStart       Bug = "a refusal to start counted as a start"
-	LateStart            Bug = "work started after its start_by"
-	NoWaitForStartBy     Bug = "superseded before its start_by"
-	OutcomeNotSought     Bug = "an executor's end believed without its outcome file"
-	IncarnationForgotten Bug = "an incarnation that dies with its job"
-	EdgeNotPersisted     Bug = "a child's consumption is not persisted"
-	SkipsUnrecorded      Bug = "missed instants skipped without a record"
-	MarkNotPersisted     Bug = "marks that are not persisted"
-	SealFirst            Bug = "a plan sealed before its chunks are stored"
-	PlannedAgain         Bug = "a sealed plan that is forgotten"
-	UnreadableLeftOut    Bug = "records left out that cannot be read"
-	PinsForgotten        Bug = "a run that sees its job's edits"
-	TombstoneForgotten   Bug = "a deleted job forgotten while its tasks live"
-	ParentsMisread       Bug = "a parent's failure taken for a success"
-	ChildrenUnasked      Bug = "children started that nobody asked for"
-	IntervalForgotten    Bug = "a data interval that begins elsewhere"
-	ClockForgotten       Bug = "a core time that is not persisted"
-	SkewIgnored          Bug = "a clock beyond belief that is believed"
-)
-
-// Bugs lists them all.
-func Bugs() []Bug {
-	return []Bug{
-		EffectsFirst, AcknowledgedFirst, UncertainIsWritten, UncountedBatches, TornBatches, LoadedTooEarly, UnfencedSubscription,
-		ForgottenFence, LostFramework, StreamsMixed, CallsOutOfOrder, KillTakenForDone, OffersForgotten, LossIsFailure, NewAgentIsProof,
-		StateRewritten, YoungMasterBelieved, RefusalIsStart, LateStart, NoWaitForStartBy, OutcomeNotSought, IncarnationForgotten,
-		EdgeNotPersisted, SkipsUnrecorded, MarkNotPersisted, SealFirst, PlannedAgain, UnreadableLeftOut, PinsForgotten,
-		TombstoneForgotten, ParentsMisread, ChildrenUnasked, IntervalForgotten, ClockForgotten, SkewIgnored,
-	}
-}
-
 // corrupt is the store's breach: what of a batch is written.
 func (b Bug) corrupt(records map[string][]byte, changes []scheduler.Change) []scheduler.Change {
 	switch b {
@@ -87,10 +32,20 @@ func (b Bug) corrupt(records map[string][]byte, changes []scheduler.Change) []sc
 	case ClockForgotten:
 		return edit(edit(changes, "state/", func(r map[string]any) { delete(r, "clock") }), "meta/", func(r map[string]any) { delete(r, "clock") })
 	case TombstoneForgotten:
-		return slices.DeleteFunc(slices.Clone(changes), func(ch scheduler.Change) bool { return bytes.Contains(ch.Value, []byte(`"deleted":true`)) })
+		out := slices.Clone(changes)
+		for i, ch := range out {
+			if strings.HasPrefix(ch.Key, "jobs/") && bytes.Contains(ch.Value, []byte(`"deleted":true`)) {
+				out[i].Value = nil
+			}
+		}
+		return out
 	case ParentsMisread:
 		return edit(changes, "state/", succeedPending)
-	case PlannedAgain, PinsForgotten, ChildrenUnasked, IntervalForgotten:
+	case StaleTakenForFresh:
+		return edit(changes, "state/", freshen)
+	case HoldForgotten:
+		return edit(changes, "meta/", func(r map[string]any) { delete(r, "hold") })
+	case PlannedAgain, PinsForgotten, ChildrenUnasked, IntervalForgotten, KeptForgotten:
 		return edit(changes, "runs/", func(r map[string]any) { b.misrecord(records, r) })
 	}
 	return changes
@@ -103,6 +58,16 @@ func succeedPending(state map[string]any) {
 		pending, _ := e.(map[string]any)["pending"].([]any)
 		for _, run := range pending {
 			run.(map[string]any)["state"] = jobs.RunSucceeded
+		}
+	}
+}
+
+// freshen has every success that waits at an edge be one of just now.
+func freshen(state map[string]any) {
+	edges, _ := state["edges"].(map[string]any)
+	for _, e := range edges {
+		if latest, ok := e.(map[string]any)["latest"].(map[string]any); ok {
+			latest["ended"] = epoch.Add(time.Hour)
 		}
 	}
 }
@@ -121,6 +86,10 @@ func (b Bug) misrecord(records map[string][]byte, run map[string]any) {
 		}
 	case b == ChildrenUnasked:
 		run["fire_children"] = true
+	case b == KeptForgotten:
+		if rerun, ok := run["rerun"].(map[string]any); ok {
+			delete(rerun, "succeeded")
+		}
 	case b == IntervalForgotten:
 		if interval, ok := run["interval"].(map[string]any); ok {
 			interval["start"] = epoch
@@ -213,6 +182,31 @@ func (l *leader) rewrite(u jobs.Update) {
 	if ch.Value != nil && l.w.model.attempt(u.Task).rec.State.Final() {
 		l.rewritten = edit([]scheduler.Change{ch}, "tasks/", func(r map[string]any) { r["state"] = jobs.AttemptRunning })
 	}
+}
+
+// calls is the breach of who sends calls: what is left out.
+func (b Bug) calls(w *world, list []scheduler.Call) []scheduler.Call {
+	if b != NotKilledAgain {
+		return list
+	}
+	var out []scheduler.Call
+	for _, call := range list {
+		if c, ok := call.(scheduler.Kill); !ok || !w.killed[c.Task] {
+			out = append(out, call)
+		}
+		if c, ok := call.(scheduler.Kill); ok {
+			w.killed[c.Task] = true
+		}
+	}
+	return out
+}
+
+// kinds is the breach of what the core is told of a kind.
+func (b Bug) kinds() *jobs.Registry {
+	if b == RepeatedAtOnce {
+		return registryOf(kind{careless: true})
+	}
+	return registry()
 }
 
 // config is the breach of the core's own times.

@@ -15,6 +15,7 @@ type client struct {
 	w        *world
 	pools    []jobs.Pool
 	resized  bool // a pool was: once a history, so that what was allowed is known
+	held     bool // launches were: once, too
 	jobs     []jobs.Job
 	requests int
 }
@@ -179,7 +180,14 @@ func (c *client) act() {
 
 // hold has nothing launched for a while.
 func (c *client) hold() {
+	if c.held {
+		return
+	}
+	c.held = true
 	c.ask(scheduler.HoldLaunches{Reason: "maintenance"}, func(scheduler.Answer) {
+		if c.w.model.limits.hold == nil {
+			c.w.model.violate("the hold is acknowledged and not durable")
+		}
 		c.w.after(c.w.between(time.Second, longestHold), func() { c.tell(scheduler.ReleaseLaunches{}) })
 	})
 }

@@ -33,7 +33,11 @@ func (m *model) created(x *runAccount) {
 		}
 		m.checkInterval(x)
 	case jobs.ByHand:
-		if asked, ok := m.asked[r.Key]; ok && r.Generation == 0 && r.FireChildren && !asked {
+		asked, ok := m.asked[r.Key]
+		if r.Generation == 0 && !ok {
+			m.violate("run %s was made by hand, and nobody asked for it", r.ID)
+		}
+		if r.Generation == 0 && r.FireChildren && !asked {
 			m.violate("run %s is to start its children, and nobody asked for it", r.ID)
 		}
 	case jobs.ByParents:
@@ -132,7 +136,7 @@ func (m *model) assigned(a jobs.Assignment) {
 		return // it was never recorded, which is said when it begins
 	}
 	late := m.attempt(a.Task).rec.JobVersion < x.rec.JobVersion // of a service that was edited meanwhile
-	if x.spec != nil && !bytes.Equal(x.spec, a.Spec) && !(late && x.rec.Trigger == jobs.ByService) {
+	if x.spec != nil && !sameSpec(x.spec, a.Spec) && !(late && x.rec.Trigger == jobs.ByService) {
 		m.violate("attempt %s is told to do %s, and its run is for %s", a.Task, a.Spec, x.spec)
 	}
 	m.checkFormer(a)
@@ -140,6 +144,9 @@ func (m *model) assigned(a jobs.Assignment) {
 		m.violate("attempt %s is told of %s and %v, and its run is of %s and %v", a.Task, a.Nominal, a.Interval, x.rec.Nominal, x.rec.Interval)
 	}
 }
+
+// sameSpec compares what is to be done, not how it is written.
+func sameSpec(a, b []byte) bool { return bytes.Equal(a, b) || decodeSpec(a) == decodeSpec(b) }
 
 // checkPlan: a plan's chunks are there when its run says so.
 func (m *model) checkPlan(x *runAccount, batch map[string]bool) {
@@ -200,6 +207,9 @@ func (m *model) checkForgotten(x *runAccount) {
 
 // advance sees the core's time in what became durable.
 func (m *model) advance(changes []scheduler.Change) {
+	if m.limits.clock.After(m.clock) {
+		m.clock = m.limits.clock
+	}
 	for _, ch := range changes {
 		if ch.Value == nil {
 			continue

@@ -58,13 +58,15 @@ func (s spec) plan() []byte {
 
 // kind is the simulated jobs' kind: its work is done by the agents of the
 // simulation.
-type kind struct{}
+type kind struct {
+	careless bool // it says that all work may be repeated
+}
 
 func (kind) Name() string    { return "sim" }
 func (kind) Summary() string { return "simulated work" }
-func (kind) Check(raw json.RawMessage) (jobs.Traits, error) {
+func (k kind) Check(raw json.RawMessage) (jobs.Traits, error) {
 	s := decodeSpec(raw)
-	t := jobs.Traits{Planned: s.Planned, Idempotent: s.Idempotent, Service: s.Service}
+	t := jobs.Traits{Planned: s.Planned, Idempotent: s.Idempotent || k.careless, Service: s.Service}
 	switch {
 	case s.Service:
 		t.Instances = s.Splits
@@ -78,10 +80,12 @@ func (kind) Work(context.Context, jobs.Assignment, jobs.Runtime) (jobs.Result, e
 	return jobs.Result{}, errors.ErrUnsupported
 }
 
-var registry = sync.OnceValue(func() *jobs.Registry {
-	r, err := jobs.NewRegistry(kind{})
+var registry = sync.OnceValue(func() *jobs.Registry { return registryOf(kind{}) })
+
+func registryOf(k kind) *jobs.Registry {
+	r, err := jobs.NewRegistry(k)
 	if err != nil {
 		panic(err) // one kind
 	}
 	return r
-})
+}

@@ -48,7 +48,7 @@ type leader struct {
 
 func newLeader(p *process, term int64) *leader {
 	return &leader{
-		p: p, w: p.w, term: term, offset: p.offset, engine: scheduler.NewEngine(p.w.core, registry()), answers: map[int64]func(scheduler.Answer){},
+		p: p, w: p.w, term: term, offset: p.offset, engine: scheduler.NewEngine(p.w.core, p.w.bug.kinds()), answers: map[int64]func(scheduler.Answer){},
 	}
 }
 
@@ -93,7 +93,7 @@ func (l *leader) step(ev scheduler.Event) {
 func (l *leader) do(out scheduler.Output) {
 	l.queue.Push(out.Stream, out.Free)
 	for _, fx := range out.Durable {
-		l.queue.Push(fx.Stream, fx.Calls)
+		l.queue.Push(fx.Stream, l.w.bug.calls(l.w, fx.Calls))
 		for _, r := range fx.Reads {
 			l.read(r)
 		}
@@ -235,6 +235,8 @@ func (l *leader) pump() {
 		if open || l.w.bug == StreamsMixed {
 			l.sending = l.w.bug != CallsOutOfOrder
 			l.send(next.Call, func() { l.sending = false })
+		} else if tell := scheduler.Dropped(next.Call); tell != nil {
+			l.step(*tell)
 		}
 	}
 	for l.acking < ackLines {
@@ -265,6 +267,9 @@ func (l *leader) send(call scheduler.Call, free func()) {
 		done = true
 		free()
 		tell, resubscribe := scheduler.Verdict(call, err)
+		if resubscribe && l.w.bug == UncertainIsUnsent {
+			tell = scheduler.Dropped(call)
+		}
 		if tell != nil {
 			l.step(*tell)
 		}
@@ -278,11 +283,20 @@ func (l *leader) send(call scheduler.Call, free func()) {
 	number := s.sent
 	l.w.after(s.callDelay(l.mesosDelay(), call), func() {
 		err := m.call(s, number, call)
-		if errors.Is(err, errNoAnswer) || l.w.now < l.w.silentUntil && l.w.chance(30) {
+		if errors.Is(err, errNoAnswer) || l.w.now < l.w.silentUntil && l.w.chance(silence(call)) {
 			return // nobody can know
 		}
 		l.receive(l.mesosDelay(), func() { end(err) })
 	})
+}
+
+// silence is how many of a hundred answers to a call are lost while Mesos is
+// silent: most of those to ACCEPTs, or a lesser call would often end the stream first.
+func silence(call scheduler.Call) int {
+	if _, ok := call.(scheduler.Accept); ok {
+		return 60
+	}
+	return 10
 }
 
 // read asks an agent for a file.

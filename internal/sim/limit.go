@@ -2,6 +2,7 @@ package sim
 
 import (
 	"slices"
+	"time"
 
 	"tidemill/jobs"
 	"tidemill/scheduler"
@@ -11,7 +12,8 @@ import (
 type limits struct {
 	pools    map[jobs.Name]*poolAccount
 	hold     *jobs.Hold
-	held     bool // it was, before the write that is looked at and after it
+	clock    time.Time // the core's, as it was written with the hold
+	held     bool      // it was, before the write that is looked at and after it
 	launched []*attemptAccount
 	blind    map[jobs.Name]bool // jobs of which a leader could not count all attempts
 }
@@ -39,7 +41,7 @@ func (l *limits) putMeta(ch scheduler.Change) {
 	before := l.hold
 	var rec metaRecord
 	decode(ch, &rec)
-	l.hold = rec.Hold
+	l.hold, l.clock = rec.Hold, rec.Clock
 	l.held = before != nil && rec.Hold != nil && before.Since.Equal(rec.Hold.Since)
 }
 

@@ -45,7 +45,8 @@ type (
 		Nominal time.Time  `json:"nominal"`
 	}
 	metaRecord struct {
-		Hold *jobs.Hold `json:"hold"`
+		Hold  *jobs.Hold `json:"hold"`
+		Clock time.Time  `json:"clock"`
 	}
 	runRecord struct {
 		ID           jobs.RunID    `json:"id"`
@@ -80,8 +81,9 @@ type (
 		Schedule  *struct {
 			Cron schedule.Crons `json:"cron"`
 		} `json:"schedule"`
-		OnUnknown jobs.OnUnknown `json:"on_unknown"`
-		Retry     jobs.Retry     `json:"retry"`
+		OnUnknown   jobs.OnUnknown `json:"on_unknown"`
+		UnknownWait jobs.Duration  `json:"unknown_wait"`
+		Retry       jobs.Retry     `json:"retry"`
 
 		Concurrency  int           `json:"concurrency"`
 		Priority     int           `json:"priority"`
@@ -99,6 +101,7 @@ type (
 		Superseded bool              `json:"superseded"`
 		Seen       bool              `json:"seen"`
 		Ending     string            `json:"ending"`
+		Kill       string            `json:"kill"`
 		Agent      string            `json:"agent"`
 		Preferred  []string          `json:"preferred"`
 		Launched   time.Time         `json:"launched"`

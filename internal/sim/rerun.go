@@ -42,6 +42,11 @@ func (m *model) inherited(x *runAccount) {
 			m.violate("run %s takes split %d of %s for done, and its attempt %d never succeeded", x.rec.ID, split, r.Of, attempt)
 		}
 	}
+	for _, a := range of.attempts {
+		if a.rec.State == jobs.AttemptSucceeded && a.rec.Stage == r.Stage && (a.rec.Split >= len(r.Succeeded) || r.Succeeded[a.rec.Split] == 0) {
+			m.violate("run %s is to do again what attempt %s did", x.rec.ID, a.rec.ID)
+		}
+	}
 }
 
 // succeededOnce says whether an attempt succeeded, or somebody said so.

@@ -38,11 +38,7 @@ func (m *model) settle(quiet time.Duration) {
 		}
 	}
 	m.settleServices()
-	for id, a := range m.attempts {
-		if a.working && (a.run == nil || a.run.finished) {
-			m.violate("task %s is an orphan: it works, and its run is over", id)
-		}
-	}
+	m.settleOrphans()
 	for _, o := range m.w.master.offers {
 		if m.w.now-o.made > 10*time.Second && m.w.master.stream != nil && !m.w.master.stream.hungUp {
 			m.violate("offer %s was never answered", o.ID)
@@ -95,6 +91,19 @@ func (m *model) busy(name jobs.Name) bool {
 		}
 	}
 	return false
+}
+
+// settleOrphans: nothing works that nobody waits for, or that is to be killed.
+func (m *model) settleOrphans() {
+	for id, a := range m.attempts {
+		switch {
+		case !a.working:
+		case a.run == nil || a.run.finished:
+			m.violate("task %s is an orphan: it works, and its run is over", id)
+		case a.doomed > 0 && a.agent.reachable() && m.w.now-a.doomed >= patience:
+			m.violate("attempt %s is at work, %s after it was to be killed", id, m.w.now-a.doomed)
+		}
+	}
 }
 
 // settleServices: every instance of a service is up, or something came of it lately.

@@ -54,7 +54,7 @@ func coreConfig() scheduler.Config {
 
 // Run plays one history.
 func Run(o Options) Result {
-	w := &world{rng: rand.New(rand.NewPCG(o.Seed, 0x7469646d)), trace: o.Trace, bug: o.Bug, core: o.Bug.config(coreConfig())}
+	w := &world{rng: rand.New(rand.NewPCG(o.Seed, 0x7469646d)), trace: o.Trace, bug: o.Bug, killed: map[jobs.TaskID]bool{}, core: o.Bug.config(coreConfig())}
 	w.model = newModel(w)
 	w.store = &store{w: w, records: map[string][]byte{}}
 	w.master = newMaster(w, 1, "")

@@ -105,6 +105,9 @@ func (s *store) load() []scheduler.Record {
 			}
 			r.Value = []byte("?")
 		}
+		if s.w.bug == PoolMisread && strings.HasPrefix(key, "pools/") {
+			r.Value = edit([]scheduler.Change{{Key: key, Value: r.Value}}, "pools/", func(p map[string]any) { p["slots"] = 100 })[0].Value
+		}
 		out = append(out, r)
 	}
 	return out

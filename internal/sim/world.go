@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"tidemill/jobs"
 	"tidemill/scheduler"
 )
 
@@ -37,7 +38,8 @@ type world struct {
 	flakyUntil, slowUntil time.Duration // the store's
 	silentUntil           time.Duration // the master's answers are lost
 	slowBy                time.Duration
-	unreadable            string // a record that leaders cannot load; empty: none
+	killed                map[jobs.TaskID]bool // by a planted bug
+	unreadable            string               // a record that leaders cannot load; empty: none
 }
 
 // event is something that happens at a time.
