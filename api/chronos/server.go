@@ -179,7 +179,11 @@ func write(w http.ResponseWriter, media, body string) {
 
 // find gives a job, if it is one of those that Chronos's clients know.
 func (s *Server) find(ctx context.Context, r *http.Request) (jobs.JobView, error) {
-	v, err := s.Scheduler.Job(ctx, jobs.Name(chi.URLParam(r, "name")))
+	name := chi.URLParam(r, "name")
+	v, err := s.Scheduler.Job(ctx, jobs.Name(name))
+	if code, _ := jobs.CodeOf(err); code == jobs.NotFound { // clients look for these words
+		return v, &jobs.Error{Code: jobs.NotFound, Op: "find", Subject: "job " + name, Message: "not found"}
+	}
 	if err == nil && v.Kind != Kind {
 		return v, otherKind(v.Job)
 	}
