@@ -41,11 +41,23 @@ func TestValidateFindsEverythingAtOnce(t *testing.T) {
 
 func TestDecodeStrict(t *testing.T) {
 	for doc, want := range map[string]string{
-		`{"n": 1}`: "", ``: "", `{"m": 1}`: "m: unknown field", `{"n": "x"}`: "n: expected a whole number, found string",
-		`{"n": 1} {}`: "more follows", `{"n": `: "unexpected EOF",
+		`{"n": 1}`: "", ``: "", `{"N": 1, "list": [{"n": 2}], "by": {"x": 3}, "wait": "10s", "box": null}`: "",
+		`{"m": 1}`: `m: unknown field; is it "n" that you mean?`, `{"n": "x"}`: `n: expected a whole number, found "x"`,
+		`{"n": 1} {}`: "more follows", `{"n": `: "unexpected EOF", `[1]`: "expected a mapping, found a list", `"x"`: `expected a mapping, found "x"`,
+		`{"n": [1], "unheard of": 1, "list": {"n": 1}, "by": {"x": true}, "wait": 3, "box": {"N": null, "on": 1}}`: `box.on: expected true or false, found the number 1; ` +
+			`by.x: expected a number, found true; list: expected a list, found a mapping; n: expected a whole number, found a list; unheard of: unknown field; wait: `,
+		`{"list": [{"n": 1}, {"n": 1.5}, 7]}`: `list[1].n: expected a whole number, found the number 1.5; list[2]: expected a mapping, found the number 7`,
 	} {
+		type box struct {
+			N  int  `json:"n"`
+			On bool `json:"on"`
+		}
 		var v struct {
-			N int `json:"n"`
+			N    int                `json:"n"`
+			List []box              `json:"list"`
+			By   map[string]float64 `json:"by"`
+			Wait Duration           `json:"wait"`
+			Box  *box               `json:"box"`
 		}
 		err := DecodeStrict(json.RawMessage(doc), &v)
 		if (want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), want)) {

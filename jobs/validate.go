@@ -1,7 +1,6 @@
 package jobs
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -152,55 +151,6 @@ func oneOf[T ~string](e *FieldErrors, field string, v T, allowed ...T) {
 		names[i] = string(a)
 	}
 	e.Addf(field, "%q is not one of %s", v, strings.Join(names, ", "))
-}
-
-// DecodeStrict reads a JSON document into v, refusing unknown fields and
-// trailing bytes, and says which field is at fault. Kinds decode their specs
-// with it. An absent document leaves v as it is.
-func DecodeStrict(doc json.RawMessage, v any) error {
-	if len(bytes.TrimSpace(doc)) == 0 {
-		return nil
-	}
-	d := json.NewDecoder(bytes.NewReader(doc))
-	d.DisallowUnknownFields()
-	err := d.Decode(v)
-	if err == nil && d.More() {
-		return FieldErrors{{Message: "more follows after the end of the document"}}
-	}
-	var typeErr *json.UnmarshalTypeError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &typeErr):
-		return FieldErrors{{Field: typeErr.Field, Message: fmt.Sprintf("expected %s, found %s", typeName(typeErr), typeErr.Value)}}
-	}
-	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		return FieldErrors{{Field: strings.Trim(name, `"`), Message: "unknown field"}}
-	}
-	return FieldErrors{{Message: strings.TrimPrefix(err.Error(), "json: ")}}
-}
-
-func typeName(e *json.UnmarshalTypeError) string {
-	switch k := e.Type.Kind().String(); k {
-	case "slice", "array":
-		return "a list"
-	case "struct", "map":
-		return "a mapping"
-	case "ptr":
-		return e.Type.Elem().String()
-	case "string":
-		return "text"
-	case "bool":
-		return "true or false"
-	default:
-		if strings.HasPrefix(k, "int") || strings.HasPrefix(k, "uint") {
-			return "a whole number"
-		}
-		if strings.HasPrefix(k, "float") {
-			return "a number"
-		}
-		return k
-	}
 }
 
 // Fingerprint is equal for schedules that name the same instants.

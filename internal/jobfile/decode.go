@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -70,7 +68,7 @@ func (r *reader) value(n *yaml.Node, t reflect.Type, path string, depth int) (v 
 	case p.Implements(jsonUnmarshaler), p.Implements(textUnmarshaler):
 		return r.leaf(n, t, path, depth)
 	case t.Kind() == reflect.Struct:
-		return r.object(n, fields(t), path, depth)
+		return r.object(n, jobs.FieldsOf(t), path, depth)
 	case t.Kind() == reflect.Map:
 		return r.mapping(n, t.Elem(), path, depth)
 	case t.Kind() == reflect.Slice:
@@ -154,7 +152,7 @@ func (r *reader) object(n *yaml.Node, known map[string]reflect.Type, path string
 	return out, r.pairs(n, path, func(key, value *yaml.Node, at string) {
 		t, ok := known[key.Value]
 		if !ok {
-			r.addf(key, at, "unknown field%s", suggestion(key.Value, known))
+			r.addf(key, at, "unknown field%s", jobs.Suggestion(key.Value, known))
 			return
 		}
 		if v, ok := r.value(value, t, at, depth+1); ok {
@@ -263,59 +261,6 @@ func (r *reader) scalar(n *yaml.Node, path string) (any, bool) {
 		return nil, false
 	}
 	return v, true
-}
-
-// fields are a struct's fields by their JSON names, embedded ones included.
-func fields(t reflect.Type) map[string]reflect.Type {
-	out := map[string]reflect.Type{}
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		switch {
-		case f.Anonymous && name == "":
-			for k, v := range fields(f.Type) {
-				out[k] = v
-			}
-		case f.IsExported() && name != "" && name != "-":
-			out[name] = f.Type
-		}
-	}
-	return out
-}
-
-// suggestion names the known field that a wrong one was probably meant to be.
-func suggestion(name string, known map[string]reflect.Type) string {
-	best, bestDistance := "", 3
-	for k := range known {
-		d := distance(strings.ToLower(name), k)
-		if d < bestDistance || d == bestDistance && k < best {
-			best, bestDistance = k, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; is it %q that you mean?", best)
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + slices.Min([]int{diagonal, row[j], row[j+1]})
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }
 
 func join(path, name string) string {

@@ -50,7 +50,7 @@ func leaves(t reflect.Type, path string) []string {
 		return []string{path}
 	}
 	var out []string
-	for name, field := range fields(t) {
+	for name, field := range jobs.FieldsOf(t) {
 		out = append(out, leaves(field, join(path, name))...)
 	}
 	return out
