@@ -22,8 +22,8 @@ type Scheduler interface {
 	// Jobs gives a page of the jobs, by name, and how many there are in all.
 	Jobs(ctx context.Context, q jobs.JobQuery) (list []jobs.JobView, total int, err error)
 	StartRun(ctx context.Context, r jobs.RunRequest) (jobs.Run, error)
-	// Runs gives a page of the runs, newest first, and how many there are in all.
-	Runs(ctx context.Context, q jobs.RunQuery) (list []jobs.RunView, total int, err error)
+	// Runs gives a page of the runs, newest first.
+	Runs(ctx context.Context, q jobs.RunQuery) (jobs.RunPage, error)
 	RunView(ctx context.Context, id jobs.RunID) (jobs.RunView, error)
 	KillRun(ctx context.Context, id jobs.RunID, reason string) error
 	// KillRuns cancels all live runs of a job, and says how many there were.

@@ -21,6 +21,8 @@ type runQuery struct {
 	Job   string `query:"job" maxLength:"100" doc:"Only runs of this job."`
 	State string `query:"state" enum:"pending,queued,planning,running,succeeded,failed,skipped,upstream_failed,cancelled"`
 	Live  bool   `query:"live" doc:"Only runs that have not ended."`
+	// Before is a string here: a parameter cannot be a type of ours.
+	Before string `query:"before" maxLength:"330" doc:"Only runs after this place: next of the page before."`
 	Page
 }
 
@@ -44,10 +46,14 @@ func (s *Server) runOperations(api huma.API) {
 	start.DefaultStatus = http.StatusCreated
 	huma.Register(api, start, answer(s.startRun))
 	register(api, http.MethodGet, "/v1/runs", "listRuns", "List runs, newest first.",
-		func(ctx context.Context, in *runQuery) (*body[rest.RunPage], error) {
-			list, total, err := s.Scheduler.Runs(ctx, jobs.RunQuery{Job: jobs.Name(in.Job), State: jobs.RunState(in.State),
-				Live: in.Live, Limit: in.Limit, Offset: in.Offset})
-			return bodyOf(rest.RunPage{Runs: append([]jobs.RunView{}, list...), Total: total}, err)
+		func(ctx context.Context, in *runQuery) (*body[jobs.RunPage], error) {
+			q := jobs.RunQuery{Job: jobs.Name(in.Job), State: jobs.RunState(in.State), Live: in.Live, Limit: in.Limit, Offset: in.Offset}
+			if err := q.Before.UnmarshalText([]byte(in.Before)); err != nil {
+				return nil, &jobs.Error{Code: jobs.Invalid, Op: "list runs", Err: err}
+			}
+			page, err := s.Scheduler.Runs(ctx, q)
+			page.Runs = append([]jobs.RunView{}, page.Runs...) // not null
+			return bodyOf(page, err)
 		})
 	register(api, http.MethodGet, "/v1/runs/{id}", "showRun", "Show a run, where its tasks are and why, and why the rest waits.",
 		func(ctx context.Context, in *RunPath) (*body[jobs.RunView], error) {

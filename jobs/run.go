@@ -77,6 +77,8 @@ type Run struct {
 	Created time.Time `json:"created"`
 	Started time.Time `json:"started,omitzero"` // first task running
 	Ended   time.Time `json:"ended,omitzero"`
+	// Marked is when the state was changed by hand after the end.
+	Marked time.Time `json:"marked,omitzero"`
 
 	// Stage is the one under way: 0 is planning, the work's start at 1.
 	Stage int `json:"stage"`

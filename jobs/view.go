@@ -145,9 +145,21 @@ type JobQuery struct {
 type RunQuery struct {
 	Job    Name
 	State  RunState
-	Live   bool // only runs that are not final
+	Live   bool      // only runs that are not final
+	Stored bool      // only runs that the scheduler's store holds, none from history
+	Before RunCursor // only runs after it in the list; zero: from its beginning
 	Limit  int
 	Offset int
+}
+
+// RunPage is a page of runs, newest first.
+type RunPage struct {
+	Runs  []RunView `json:"runs"`
+	Total int       `json:"total"` // in the scheduler's store; history does not count its own
+	// Next is where the next page begins; zero where this is the last.
+	Next RunCursor `json:"next,omitzero"`
+	// Incomplete says why runs are missing that history may have.
+	Incomplete string `json:"incomplete,omitempty"`
 }
 
 // Status is the state of the scheduler itself.
@@ -172,8 +184,12 @@ type Status struct {
 	Records       int       `json:"records,omitempty"`        // in the store
 	StoreBytes    int       `json:"store_bytes,omitempty"`    // their keys and values
 	Hold          *Hold     `json:"hold,omitempty"`           // nothing is launched
-	Problems      []string  `json:"problems,omitempty"`       // what an operator should look at
-	Schedulers    []string  `json:"schedulers,omitempty"`
+	// HistoryBacklog counts finished runs that wait to be written to history,
+	// HistoryDropped those given up unwritten since this leader began.
+	HistoryBacklog int      `json:"history_backlog,omitempty"`
+	HistoryDropped int64    `json:"history_dropped,omitempty"`
+	Problems       []string `json:"problems,omitempty"` // what an operator should look at
+	Schedulers     []string `json:"schedulers,omitempty"`
 }
 
 // AgentView is an agent as its offers, and what ran there, show it.

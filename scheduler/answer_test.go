@@ -34,10 +34,10 @@ func TestApplySaysWhatItDid(t *testing.T) {
 
 func TestRunsOfNoJobAreAnError(t *testing.T) {
 	s := newScript(t, manual(nil))
-	if _, total, err := s.core.Runs(jobs.RunQuery{Job: "j"}); total != 0 || err != nil {
-		t.Errorf("a job without runs: %d, %v", total, err)
+	if page, err := s.core.Runs(jobs.RunQuery{Job: "j"}); page.Total != 0 || err != nil {
+		t.Errorf("a job without runs: %d, %v", page.Total, err)
 	}
-	if _, _, err := s.core.Runs(jobs.RunQuery{Job: "nope"}); err == nil || !strings.Contains(err.Error(), "there is no such job") {
+	if _, err := s.core.Runs(jobs.RunQuery{Job: "nope"}); err == nil || !strings.Contains(err.Error(), "there is no such job") {
 		t.Errorf("no job: %v", err)
 	}
 }

@@ -68,7 +68,7 @@ func (c *Core) markRun(id jobs.RunID, success bool) (jobs.Run, error) {
 	case !x.rec.State.Final():
 		c.cancel(x, state, reason)
 	default:
-		x.rec.State, x.rec.Reason = state, reason
+		x.rec.State, x.rec.Reason, x.rec.Marked = state, reason, c.now
 		c.count(x.job, state)
 		c.touch(x)
 		c.touch(stateChange{x.job})

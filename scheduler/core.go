@@ -28,8 +28,10 @@ type Config struct {
 	ReconcileEvery time.Duration
 	// LaunchFailures is how many launches of a split may fail before its run does.
 	LaunchFailures int
-	// History is how many final runs of a job stay in the store.
-	History int
+	// History is how many final runs of a job stay in the store, and
+	// HistoryBacklog how many others may wait in it to be written to history;
+	// 0 where there is none: they are forgotten.
+	History, HistoryBacklog int
 	// IdleDecline is how long offers are refused while nothing waits.
 	IdleDecline time.Duration
 	// ExecutorIdle is how long a shared executor stays warm without work.
@@ -41,14 +43,14 @@ func DefaultConfig() Config {
 	return Config{
 		StartBy: time.Minute, Skew: 2 * time.Second, LaunchTimeout: 3 * time.Minute,
 		MasterSettle: 10 * time.Minute, KillAgain: 10 * time.Second, ReconcileEvery: 15 * time.Minute,
-		LaunchFailures: 20, History: 20, IdleDecline: 10 * time.Minute, ExecutorIdle: 10 * time.Minute,
+		LaunchFailures: 20, History: 20, HistoryBacklog: 10_000, IdleDecline: 10 * time.Minute, ExecutorIdle: 10 * time.Minute,
 	}
 }
 
 // Effects is what a Step asks for, to be done in this order: Persist becomes
 // durable, under the leader's term; then Calls go to Mesos, Reads to agents,
-// Answers to those who asked and Notices to those who watch; and Step is
-// called again at Wake at the latest. If persisting fails nothing else
+// Answers to those who asked and Notices to those who watch, and the runs in
+// History are written there; and Step is called again at Wake at the latest. If persisting fails nothing else
 // happens. Free calls rest on no write and may leave at once.
 type Effects struct {
 	Persist []Group
@@ -57,6 +59,7 @@ type Effects struct {
 	Reads   []Read
 	Answers []Answer
 	Notices []jobs.Notice
+	History []jobs.RunView // final runs; a Recorded event follows
 	Wake    time.Time
 	// Stream is the subscription under which the calls were decided.
 	Stream int64
@@ -118,6 +121,8 @@ type Core struct {
 	dirty                            []record
 	dirtySet                         map[string]bool
 	discarded                        Group
+	leaving                          leaving
+	stale                            []*run // found in the store, of a job that was deleted
 	notices                          int64
 	launches                         int64
 	problems                         map[string]string
@@ -133,7 +138,7 @@ func New(cfg Config, kinds *jobs.Registry) *Core {
 		jobs: map[jobs.Name]*job{}, graph: jobs.NewGraph(), runs: map[jobs.RunID]*run{},
 		tasks: map[jobs.TaskID]*task{}, targets: map[string]int64{}, pools: map[jobs.Name]*pool{},
 		agents: map[string]*agent{}, shared: map[string]ExecutorSpec{},
-		dirtySet: map[string]bool{}, problems: map[string]string{}, ready: newReadyQueue(),
+		dirtySet: map[string]bool{}, leaving: leaving{runs: map[jobs.RunID]*run{}}, problems: map[string]string{}, ready: newReadyQueue(),
 	}
 }
 
@@ -161,6 +166,7 @@ func (c *Core) Step(now time.Time, ev Event) Effects {
 	c.match()
 	c.reviveOrSuppress()
 	c.seal()
+	c.record()
 	if len(c.timers) > 0 {
 		c.fx.Wake = c.timers[0].at.Add(c.stray)
 	}
@@ -199,6 +205,8 @@ func (c *Core) handle(ev Event) {
 		c.onCallAnswered(e)
 	case Fetched:
 		c.onFetched(e)
+	case Recorded:
+		c.onRecorded(e)
 	case Request:
 		c.onRequest(e)
 	}
@@ -226,17 +234,16 @@ func (c *Core) discard(key string) {
 // together. A group too large for one batch is written in the order of its
 // ranks: every prefix of it is a state from which the rest follows again.
 func (c *Core) seal() {
-	if len(c.dirty) == 0 {
-		return
+	if len(c.dirty) > 0 {
+		slices.SortStableFunc(c.dirty, func(a, b record) int { return cmp.Compare(rank(a), rank(b)) })
+		g := make(Group, 0, len(c.dirty))
+		for _, r := range c.dirty {
+			g = append(g, Change{Key: r.key(), Value: r.encode(c.now)})
+		}
+		c.dirty = c.dirty[:0]
+		clear(c.dirtySet)
+		c.fx.Persist = append(c.fx.Persist, g)
 	}
-	slices.SortStableFunc(c.dirty, func(a, b record) int { return cmp.Compare(rank(a), rank(b)) })
-	g := make(Group, 0, len(c.dirty))
-	for _, r := range c.dirty {
-		g = append(g, Change{Key: r.key(), Value: r.encode(c.now)})
-	}
-	c.dirty = c.dirty[:0]
-	clear(c.dirtySet)
-	c.fx.Persist = append(c.fx.Persist, g)
 	if len(c.discarded) > 0 {
 		c.fx.Persist = append(c.fx.Persist, c.discarded)
 		c.discarded = nil

@@ -42,6 +42,7 @@ type script struct {
 	store  map[string][]byte
 	calls  []Call // of the last step
 	reads  []Read
+	past   []jobs.RunView // to be written to history; a Recorded answers
 	offers int
 	data   map[jobs.TaskID]jobs.Assignment // of what was launched
 }
@@ -100,6 +101,12 @@ func (s *script) step(ev Event) Effects {
 		}
 	}
 	s.calls, s.reads = fx.Calls, fx.Reads
+	s.past = append(s.past, fx.History...)
+	for _, v := range fx.History {
+		if s.store[keyRun+string(v.ID)] == nil {
+			s.t.Errorf("run %s is to be written to history, and the store does not hold it any more", v.ID)
+		}
+	}
 	return fx
 }
 

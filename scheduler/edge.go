@@ -265,7 +265,7 @@ func (c *Core) verdict(child *jobs.Job, consumed []parentRun) (end jobs.RunState
 func (c *Core) createEnded(j *job, r jobs.Run, state jobs.RunState, reason string) jobs.Run {
 	r.Job, r.JobVersion, r.State, r.Created = j.name, j.rec.Job.Version, jobs.RunPending, c.now
 	r.ID = jobs.NewRunID(j.name, j.state.Incarnation, r.Key, r.Generation)
-	if old, ok := c.runs[r.ID]; ok {
+	if old, ok := c.lookUp(r.ID); ok {
 		return old.view()
 	}
 	pinned := j.rec.Job

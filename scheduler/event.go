@@ -107,10 +107,17 @@ type Request struct {
 	Do any
 }
 
+// Recorded says how writing the runs of Effects.History went.
+type Recorded struct {
+	Runs []jobs.RunID
+	Err  error
+}
+
 func (ClockSkewed) event()  {}
 func (Tick) event()         {}
 func (Elected) event()      {}
 func (Peers) event()        {}
 func (CallAnswered) event() {}
 func (Fetched) event()      {}
+func (Recorded) event()     {}
 func (Request) event()      {}

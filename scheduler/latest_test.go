@@ -37,11 +37,11 @@ func (s *script) parentRun(name jobs.Name, request, state string) jobs.RunID {
 // lastRun is the latest of a job's runs, live or not.
 func (s *script) lastRun(name jobs.Name) jobs.Run {
 	s.t.Helper()
-	list, _, _ := s.core.Runs(jobs.RunQuery{Job: name, Limit: 1})
-	if len(list) == 0 {
+	page, _ := s.core.Runs(jobs.RunQuery{Job: name, Limit: 1})
+	if len(page.Runs) == 0 {
 		s.t.Fatalf("%s never ran", name)
 	}
-	return list[0].Run
+	return page.Runs[0].Run
 }
 
 func TestLatestSuccessWithin(t *testing.T) {

@@ -61,6 +61,8 @@ func (s *Scheduler) Metrics() prometheus.Collector {
 		{"clock_skew_seconds", "By how much this machine's clock and the store's differ, as last measured; either way.",
 			func(r *reading) float64 { return r.skew.Seconds() }},
 		{"store_backlog", "Pieces of state that wait to be written to the store.", func(r *reading) float64 { return float64(r.backlog) }},
+		{"history_backlog", "Finished runs that wait to be written to history; the store holds them meanwhile.",
+			func(r *reading) float64 { return float64(r.HistoryBacklog) }},
 		{"offers_held", "Offers whose answer has not left: what it decides is not durable yet, or calls before it are under way.",
 			func(r *reading) float64 { return float64(r.unsent[0].Offers + r.unsent[1].Offers) }},
 		{"updates_unacknowledged", "Status updates that were taken and are not acknowledged: what they changed is not durable yet, or Mesos is slow.",
@@ -72,6 +74,9 @@ func (s *Scheduler) Metrics() prometheus.Collector {
 	m.values = append(m.values, metric{
 		desc: describe("launches_total", "Launches since this scheduler began to lead."), kind: prometheus.CounterValue,
 		of: func(r *reading) float64 { return float64(r.Launches) },
+	}, metric{
+		desc: describe("history_dropped_total", "Finished runs that were dropped unwritten, for too many waited for history, since this scheduler began to lead."),
+		kind: prometheus.CounterValue, of: func(r *reading) float64 { return float64(r.HistoryDropped) },
 	})
 	return m
 }

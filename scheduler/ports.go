@@ -3,6 +3,8 @@ package scheduler
 import (
 	"context"
 	"errors"
+
+	"tidemill/jobs"
 )
 
 // Change is one record put (or, where Value is nil, deleted) in the store.
@@ -99,6 +101,20 @@ type CallError struct {
 }
 
 func (e *CallError) Error() string { return e.Message }
+
+// History keeps final runs for longer than the store does. The core's
+// decisions never depend on it: it may be away.
+type History interface {
+	// Write keeps runs with their tasks. They are durable when nil returns;
+	// writing them again, even long after and by another scheduler, changes
+	// nothing.
+	Write(ctx context.Context, runs []jobs.RunView) error
+	// Run finds one; jobs.NotFound is the code of the error where there is none.
+	Run(ctx context.Context, id jobs.RunID) (jobs.RunView, error)
+	// Runs lists those of q.Job, without their tasks, in q.State after
+	// q.Before, at most q.Limit. A page may be short, or empty, and have a Next.
+	Runs(ctx context.Context, q jobs.RunQuery) (jobs.RunPage, error)
+}
 
 // Files reads what an attempt left in its sandbox, through its agent.
 type Files interface {

@@ -17,6 +17,8 @@ func (c *Core) onElected(e Elected) {
 	}
 	c.touch(&c.meta)
 	c.seal()
+	c.resumeLeaving(c.stale)
+	c.stale = nil
 	c.holding.set(c.now, c.meta.Hold != nil)
 	for _, j := range c.orderedJobs() {
 		c.admit(j)

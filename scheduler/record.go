@@ -334,6 +334,10 @@ func (c *Core) loadRuns(records, plans []parsed, held map[jobs.Name]string) {
 			continue
 		}
 		x.job = j
+		if x.rec.State.Final() && held[x.rec.Job] == "" && (j.rec.Deleted || parts.Incarnation != j.state.Incarnation) {
+			c.stale = append(c.stale, x)
+			continue
+		}
 		c.runs[id] = x
 		c.advance(x.rec.Created)
 		if x.rec.State.Final() {

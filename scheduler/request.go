@@ -322,7 +322,7 @@ func (c *Core) deleteJob(name jobs.Name, mode jobs.DeleteMode) error {
 		c.cancel(x, jobs.RunCancelled, "the job was deleted")
 	}
 	for _, x := range j.recent {
-		c.forgetRun(x)
+		c.retire(x)
 	}
 	j.recent, j.state.Edges, j.state.Backlog, j.state.Skipped = nil, nil, nil, nil
 	c.touch(stateChange{j})

@@ -41,7 +41,7 @@ func (x *run) pinned() *jobs.Job { return x.rec.Pinned }
 func (c *Core) createRun(j *job, r jobs.Run) *run {
 	r.Job, r.JobVersion, r.State, r.Created = j.name, j.rec.Job.Version, jobs.RunPending, c.now
 	r.ID = jobs.NewRunID(j.name, j.state.Incarnation, r.Key, r.Generation)
-	if old, ok := c.runs[r.ID]; ok {
+	if old, ok := c.lookUp(r.ID); ok {
 		return old
 	}
 	pinned := j.rec.Job
@@ -486,13 +486,6 @@ func (c *Core) forgetPlan(x *run) {
 	x.plan = nil
 }
 
-// forgetRun deletes a final run.
-func (c *Core) forgetRun(x *run) {
-	delete(c.runs, x.rec.ID)
-	c.discard(x.key())
-	c.forgetPlan(x)
-}
-
 func (c *Core) count(j *job, state jobs.RunState) {
 	switch state {
 	case jobs.RunSucceeded:
@@ -511,10 +504,11 @@ const (
 	maxRequested  = 1000
 )
 
-// trim drops final runs beyond the history, the oldest first.
-func (c *Core) trim(j *job) {
+// trim lets go of the final runs beyond those that a job keeps, the oldest
+// first, and says whether there were any.
+func (c *Core) trim(j *job) bool {
 	if len(j.recent) <= c.cfg.History && !j.rec.Deleted {
-		return
+		return false
 	}
 	crowded := len(j.recent) > c.cfg.History+maxRequested
 	forgettable := func(x *run) bool {
@@ -529,15 +523,19 @@ func (c *Core) trim(j *job) {
 	if !j.rec.Deleted {
 		excess -= c.cfg.History
 	}
+	if excess <= 0 {
+		return false
+	}
 	j.recent = slices.DeleteFunc(j.recent, func(x *run) bool {
 		if excess <= 0 || !forgettable(x) {
 			return false
 		}
 		excess--
 		j.forgets(x)
-		c.forgetRun(x)
+		c.retire(x)
 		return true
 	})
+	return true
 }
 
 func (c *Core) noticeRun(x *run) {

@@ -25,6 +25,7 @@ type Options struct {
 	Elector     Elector
 	Mesos       Mesos
 	Files       Files
+	History     History // nil: runs that the store no longer keeps are forgotten
 	Connections jobs.Connections
 	Advertise   string // our own base URL, as the elector knows it
 	// MasterTimeout is how long a leader tries to subscribe before it lets another scheduler lead;
@@ -33,8 +34,8 @@ type Options struct {
 	// RegisterAnew is what to do when Mesos has removed the framework: forget its id, and what was
 	// at work, rather than end.
 	RegisterAnew bool
-	Now           func() time.Time
-	Log           zerolog.Logger
+	Now          func() time.Time
+	Log          zerolog.Logger
 }
 
 // Scheduler campaigns, leads, steps down and campaigns again. Its methods
@@ -54,6 +55,9 @@ func NewScheduler(opt Options) *Scheduler {
 	}
 	if opt.MasterTimeout == 0 {
 		opt.MasterTimeout = 15 * time.Second
+	}
+	if opt.History == nil {
+		opt.Core.HistoryBacklog = 0
 	}
 	return &Scheduler{opt: opt, hub: newHub()}
 }
@@ -285,22 +289,6 @@ func (s *Scheduler) Jobs(ctx context.Context, q jobs.JobQuery) (list []jobs.JobV
 	return list, total, err
 }
 
-// Runs lists runs, newest first.
-func (s *Scheduler) Runs(ctx context.Context, q jobs.RunQuery) (list []jobs.RunView, total int, err error) {
-	if lookErr := s.look(ctx, func(c *Core) { list, total, err = c.Runs(q) }); lookErr != nil {
-		return nil, 0, lookErr
-	}
-	return list, total, err
-}
-
-// RunView shows one run.
-func (s *Scheduler) RunView(ctx context.Context, id jobs.RunID) (v jobs.RunView, err error) {
-	if lookErr := s.look(ctx, func(c *Core) { v, err = c.RunView(id) }); lookErr != nil {
-		return v, lookErr
-	}
-	return v, err
-}
-
 // Agents lists the agents that have offered something to the leader.
 func (s *Scheduler) Agents(ctx context.Context) (list []jobs.AgentView, err error) {
 	err = s.look(ctx, func(c *Core) { list = c.Agents() })
@@ -314,12 +302,7 @@ func (s *Scheduler) ReleaseAgent(ctx context.Context, id string) (jobs.AgentView
 
 // Log reads part of an attempt's stdout or stderr.
 func (s *Scheduler) Log(ctx context.Context, id jobs.TaskID, stream string, offset int64, limit int) (jobs.LogChunk, error) {
-	var task jobs.Task
-	var where Sandbox
-	var err error
-	if lookErr := s.look(ctx, func(c *Core) { task, err = c.TaskView(id); where = c.sandboxOf(&task) }); lookErr != nil {
-		return jobs.LogChunk{}, lookErr
-	}
+	task, where, err := s.taskView(ctx, id)
 	if err != nil {
 		return jobs.LogChunk{}, err
 	}

@@ -52,6 +52,8 @@ const (
 	maxBacklog  = 20_000 // pieces waiting for the store before events wait
 	readSlots   = 8
 	commitPause = 50 * time.Millisecond
+	// historyTimeout bounds one write of some runs to history.
+	historyTimeout = 30 * time.Second
 )
 
 func newTerm(opt *Options, leader Leadership, notify func(jobs.Notice)) *term {
@@ -223,6 +225,9 @@ func (t *term) do(ctx context.Context, out Output) {
 		t.caller.push(fx.Stream, fx.Calls)
 		for _, r := range fx.Reads {
 			t.workers.Go(func() { t.read(ctx, r) })
+		}
+		if len(fx.History) > 0 {
+			t.workers.Go(func() { t.writeHistory(ctx, fx.History) })
 		}
 		for _, a := range fx.Answers {
 			t.answer(a)

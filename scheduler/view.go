@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -155,38 +156,53 @@ func page[T any](list []T, offset, limit int) []T {
 	return list
 }
 
-// Runs lists the runs that a query selects, newest first, and says how many
-// there are. Those of a deleted job are there until they have ended.
-func (c *Core) Runs(q jobs.RunQuery) ([]jobs.RunView, int, error) {
+// Runs lists the runs of the store that a query selects, newest first. Those
+// of a deleted job are there until they have ended, and history has them.
+func (c *Core) Runs(q jobs.RunQuery) (jobs.RunPage, error) {
 	var found []*run
-	take := func(x *run) {
+	for x := range c.stored(q.Job) {
 		if (q.State == "" || x.told() == q.State) && !(q.Live && x.rec.State.Final()) {
 			found = append(found, x)
 		}
 	}
-	if q.Job != "" {
-		j, ok := c.jobs[q.Job]
-		if !ok || (!j.declared() && len(j.live) == 0) {
-			_, err := c.find("list runs", q.Job)
-			return nil, 0, err
+	if j, ok := c.jobs[q.Job]; q.Job != "" && len(found) == 0 && (!ok || !j.declared()) {
+		_, err := c.find("list runs", q.Job)
+		return jobs.RunPage{}, err
+	}
+	out := jobs.RunPage{Total: len(found)}
+	found = slices.DeleteFunc(found, func(x *run) bool { return !q.Before.IsZero() && x.rec.Cursor().Compare(q.Before) <= 0 })
+	slices.SortFunc(found, func(a, b *run) int { return a.rec.Cursor().Compare(b.rec.Cursor()) })
+	shown := page(found, q.Offset, q.Limit)
+	for _, x := range shown {
+		out.Runs = append(out.Runs, c.runSummary(x))
+	}
+	if q.Offset+len(shown) < len(found) && len(shown) > 0 {
+		out.Next = shown[len(shown)-1].rec.Cursor()
+	}
+	return out, nil
+}
+
+// stored are all runs of the store, or those of a job.
+func (c *Core) stored(name jobs.Name) iter.Seq[*run] {
+	return func(yield func(*run) bool) {
+		list := maps.Values(c.runs)
+		if name != "" {
+			list = func(yield func(*run) bool) {}
+			if j, ok := c.jobs[name]; ok {
+				list = slices.Values(slices.Concat(j.recent, j.live))
+			}
 		}
-		for _, x := range slices.Concat(j.recent, j.live) {
-			take(x)
+		for x := range list {
+			if !yield(x) {
+				return
+			}
 		}
-	} else {
-		for _, x := range c.runs {
-			take(x)
+		for _, x := range c.leaving.order {
+			if (name == "" || x.rec.Job == name) && !yield(x) {
+				return
+			}
 		}
 	}
-	sortRuns(found)
-	slices.Reverse(found)
-	total := len(found)
-	found = page(found, q.Offset, q.Limit)
-	out := make([]jobs.RunView, len(found))
-	for i, x := range found {
-		out[i] = c.runSummary(x)
-	}
-	return out, total, nil
 }
 
 // attempts are the run's attempts, live or recorded.
@@ -257,19 +273,12 @@ func (c *Core) runSummary(x *run) jobs.RunView {
 
 // RunView is a run with its attempts, and why each waiting split waits.
 func (c *Core) RunView(id jobs.RunID) (jobs.RunView, error) {
-	x, ok := c.runs[id]
+	x, ok := c.lookUp(id)
 	if !ok {
 		return jobs.RunView{}, noRun("show", id)
 	}
 	v := c.runSummary(x)
-	for _, t := range x.attempts() {
-		tv := jobs.TaskView{Task: t, Placement: placement(&t)}
-		if live, ok := c.tasks[t.ID]; ok && live.progress != nil {
-			p := *live.progress
-			tv.Progress = &p
-		}
-		v.Tasks = append(v.Tasks, tv)
-	}
+	v.Tasks = c.taskViews(x)
 	if x.rec.State == jobs.RunPending {
 		v.Waiting = append(v.Waiting, jobs.WaitingSplit{Since: x.rec.Created, Reasons: c.pendingReasons(x)})
 	}
@@ -282,6 +291,20 @@ func (c *Core) RunView(id jobs.RunID) (jobs.RunView, error) {
 	}
 	v.Children = c.childRuns(x)
 	return v, nil
+}
+
+// taskViews are a run's attempts with how far they have come.
+func (c *Core) taskViews(x *run) []jobs.TaskView {
+	var out []jobs.TaskView
+	for _, t := range x.attempts() {
+		tv := jobs.TaskView{Task: t, Placement: placement(&t)}
+		if live, ok := c.tasks[t.ID]; ok && live.progress != nil {
+			p := *live.progress
+			tv.Progress = &p
+		}
+		out = append(out, tv)
+	}
+	return out
 }
 
 // shortOffer is an offer's number, without the master's id before it.
@@ -428,6 +451,7 @@ func (c *Core) Status() jobs.Status {
 			s.UnknownTasks++
 		}
 	}
+	s.HistoryBacklog, s.HistoryDropped = len(c.leaving.order), c.leaving.dropped
 	for _, where := range slices.Sorted(maps.Keys(c.problems)) {
 		s.Problems = append(s.Problems, where+": "+c.problems[where])
 	}
@@ -440,7 +464,7 @@ func (c *Core) TaskView(id jobs.TaskID) (jobs.Task, error) {
 		return t.rec, nil
 	}
 	if parts, err := jobs.ParseTaskID(id); err == nil {
-		if x, ok := c.runs[parts.Run]; ok {
+		if x, ok := c.lookUp(parts.Run); ok {
 			for _, t := range x.attempts() {
 				if t.ID == id {
 					return t, nil

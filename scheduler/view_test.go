@@ -48,8 +48,8 @@ func TestRunIsQueuedUntilATaskOfItHasStarted(t *testing.T) {
 			if err != nil || v.State != run {
 				t.Errorf("spec %s: the run is told to be %s, want %s (%v)", spec, v.State, run, err)
 			}
-			if found, _, err := s.core.Runs(jobs.RunQuery{State: run}); len(found) != 1 || err != nil {
-				t.Errorf("spec %s: %d runs are found by the state %s (%v)", spec, len(found), run, err)
+			if page, err := s.core.Runs(jobs.RunQuery{State: run}); page.Total != 1 || err != nil {
+				t.Errorf("spec %s: %d runs are found by the state %s (%v)", spec, page.Total, run, err)
 			}
 			if j, err := s.core.JobView("j"); err != nil || j.State != situation || j.LastRun.State != run {
 				t.Errorf("spec %s: the job is %s, its run %s, want %s and %s (%v)", spec, j.State, j.LastRun.State, situation, run, err)

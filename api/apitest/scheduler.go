@@ -305,7 +305,7 @@ func (s *Scheduler) StartRun(_ context.Context, r jobs.RunRequest) (jobs.Run, er
 }
 
 // Runs lists runs, newest first.
-func (s *Scheduler) Runs(_ context.Context, q jobs.RunQuery) ([]jobs.RunView, int, error) {
+func (s *Scheduler) Runs(_ context.Context, q jobs.RunQuery) (jobs.RunPage, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var found []jobs.RunView
@@ -317,9 +317,17 @@ func (s *Scheduler) Runs(_ context.Context, q jobs.RunQuery) ([]jobs.RunView, in
 	}
 	if _, known := s.jobs[q.Job]; q.Job != "" && !known && len(found) == 0 {
 		_, err := s.find("list runs", q.Job)
-		return nil, 0, err
+		return jobs.RunPage{}, err
 	}
-	return pageOf(found, q.Limit, q.Offset), len(found), s.fail
+	page := jobs.RunPage{Total: len(found)}
+	if i := slices.IndexFunc(found, func(v jobs.RunView) bool { return v.Cursor() == q.Before }); i >= 0 {
+		found = found[i+1:]
+	}
+	page.Runs = pageOf(found, q.Limit, q.Offset)
+	if n := len(page.Runs); n > 0 && q.Offset+n < len(found) {
+		page.Next = page.Runs[n-1].Cursor()
+	}
+	return page, s.fail
 }
 
 func (s *Scheduler) run(id jobs.RunID) (jobs.RunView, error) {
@@ -343,16 +351,16 @@ func (s *Scheduler) RunView(_ context.Context, id jobs.RunID) (jobs.RunView, err
 
 // KillRuns cancels all live runs of a job.
 func (s *Scheduler) KillRuns(ctx context.Context, name jobs.Name, reason string) (int, error) {
-	list, _, err := s.Runs(ctx, jobs.RunQuery{Job: name, Live: true})
+	list, err := s.Runs(ctx, jobs.RunQuery{Job: name, Live: true})
 	if err != nil {
 		return 0, err
 	}
-	for _, r := range list {
+	for _, r := range list.Runs {
 		if err := s.KillRun(ctx, r.ID, reason); err != nil {
 			return 0, err
 		}
 	}
-	return len(list), nil
+	return len(list.Runs), nil
 }
 
 // MarkRun declares how a run ended.

@@ -146,8 +146,8 @@ func (s *Server) view(ctx context.Context, v jobs.JobView) (Job, error) {
 	if v.LastSuccess == nil || v.LastFailure == nil || v.LastFailure.Before(*v.LastSuccess) {
 		return j, nil
 	}
-	failed, _, err := s.Scheduler.Runs(ctx, jobs.RunQuery{Job: v.Name, State: jobs.RunFailed, Limit: maxRuns})
-	for _, r := range failed {
+	failed, err := s.Scheduler.Runs(ctx, jobs.RunQuery{Job: v.Name, Stored: true, State: jobs.RunFailed, Limit: maxRuns})
+	for _, r := range failed.Runs {
 		if r.Ended.After(*v.LastSuccess) {
 			j.ErrorsSinceLastSuccess++
 		}

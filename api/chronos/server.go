@@ -33,7 +33,7 @@ type declarations interface {
 
 type runs interface {
 	StartRun(ctx context.Context, r jobs.RunRequest) (jobs.Run, error)
-	Runs(ctx context.Context, q jobs.RunQuery) ([]jobs.RunView, int, error)
+	Runs(ctx context.Context, q jobs.RunQuery) (jobs.RunPage, error)
 	RunView(ctx context.Context, id jobs.RunID) (jobs.RunView, error)
 	KillRuns(ctx context.Context, name jobs.Name, reason string) (int, error)
 	MarkRun(ctx context.Context, id jobs.RunID, success bool) (jobs.Run, error)

@@ -87,16 +87,16 @@ func (s *Server) jobStat(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, _, err := s.Scheduler.Runs(ctx, jobs.RunQuery{Job: v.Name, Limit: maxRuns})
+	list, err := s.Scheduler.Runs(ctx, jobs.RunQuery{Job: v.Name, Stored: true, Limit: maxRuns})
 	if err != nil {
 		return nil, err
 	}
-	d := durationsOf(list)
+	d := durationsOf(list.Runs)
 	out := jobStat{Histogram: map[string]float64{"count": float64(len(d))}, History: []taskStat{}}
 	for name, of := range statistics() {
 		out.Histogram[name] = of(d)
 	}
-	tasks, err := s.latestTasks(ctx, list)
+	tasks, err := s.latestTasks(ctx, list.Runs)
 	for _, t := range tasks {
 		out.History = append(out.History, s.taskStat(t))
 	}
@@ -179,12 +179,12 @@ func (s *Server) stats(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	latest, _, err := s.Scheduler.Runs(ctx, jobs.RunQuery{Limit: maxRuns})
+	latest, err := s.Scheduler.Runs(ctx, jobs.RunQuery{Limit: maxRuns})
 	if err != nil {
 		return nil, err
 	}
 	byJob := map[jobs.Name][]jobs.RunView{}
-	for _, r := range latest {
+	for _, r := range latest.Runs {
 		byJob[r.Job] = append(byJob[r.Job], r)
 	}
 	out := make([]jobTime, len(list))

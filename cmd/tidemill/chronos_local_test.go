@@ -129,7 +129,8 @@ func TestChronosOnRealTasks(t *testing.T) {
 // lastLog is what the newest attempt of a job wrote.
 func (p *localProcess) lastLog(t *testing.T, name jobs.Name) (jobs.Task, string) {
 	t.Helper()
-	list, _, err := p.Runs(t.Context(), jobs.RunQuery{Job: name, Limit: 1})
+	page, err := p.Runs(t.Context(), jobs.RunQuery{Job: name, Limit: 1})
+	list := page.Runs
 	if err != nil || len(list) == 0 {
 		t.Fatalf("runs of %s: %v, %v", name, list, err)
 	}

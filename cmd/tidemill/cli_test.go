@@ -189,11 +189,11 @@ func TestRunWait(t *testing.T) {
 	s.run(t, "job", "run", "none", "--wait").want(t, exitFailed, "", "no job has that name")
 	s.Finish = func(v *jobs.RunView) { v.State = jobs.RunSucceeded }
 	s.run(t, "job", "run", "first", "--wait", "--arg", "a,b", "--arg=-c").want(t, exitOK, "succeeded", "first.1.r-")
-	runs, _, err := s.Runs(t.Context(), jobs.RunQuery{Limit: 1})
+	page, err := s.Runs(t.Context(), jobs.RunQuery{Limit: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"a,b", "-c"}, runs[0].Arguments); diff != "" {
+	if diff := cmp.Diff([]string{"a,b", "-c"}, page.Runs[0].Arguments); diff != "" {
 		t.Error(diff)
 	}
 	s.Finish = func(v *jobs.RunView) {

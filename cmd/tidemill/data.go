@@ -82,12 +82,12 @@ func liveOn(ctx context.Context, api *client.Client, keyspace string) ([]string,
 		return nil, err
 	}
 	var found []string
-	for offset := 0; ; offset += runsPerPage {
-		page, total, err := api.Runs(ctx, jobs.RunQuery{Live: true, Limit: runsPerPage, Offset: offset})
+	for q := (jobs.RunQuery{Live: true, Limit: runsPerPage}); ; {
+		page, err := api.Runs(ctx, q)
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range page {
+		for _, r := range page.Runs {
 			busy, err := worksOn(ctx, api, known, r, keyspace)
 			if err != nil {
 				return nil, err
@@ -96,7 +96,7 @@ func liveOn(ctx context.Context, api *client.Client, keyspace string) ([]string,
 				found = append(found, string(r.ID))
 			}
 		}
-		if len(page) == 0 || offset+len(page) >= total {
+		if q.Before = page.Next; q.Before.IsZero() {
 			return found, nil
 		}
 	}

@@ -120,9 +120,9 @@ func (p *localProcess) awaitRuns(t *testing.T, names ...jobs.Name) map[jobs.RunI
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		list, _, err := p.Runs(ctx, jobs.RunQuery{Limit: 100})
+		page, err := p.Runs(ctx, jobs.RunQuery{Limit: 100})
 		states, done := map[jobs.RunID]jobs.RunState{}, map[jobs.Name]bool{}
-		for _, r := range list {
+		for _, r := range page.Runs {
 			states[r.ID] = r.State
 			done[r.Job] = done[r.Job] || r.State == jobs.RunSucceeded
 		}

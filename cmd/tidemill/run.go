@@ -29,6 +29,7 @@ type runList struct {
 	Live   bool   `help:"Only runs that have not ended."`
 	Limit  int    `default:"50" help:"At most so many (1 to 1000)."`
 	Offset int    `default:"0" help:"Leave out the first so many."`
+	Before string `placeholder:"PLACE" help:"Go on from there: a page that is not the last says where."`
 }
 
 // Run lists runs.
@@ -38,14 +39,22 @@ func (c *runList) Run(ctx context.Context, g *globals, out console) error {
 		return err
 	}
 	defer api.Close()
-	list, total, err := api.Runs(ctx, jobs.RunQuery{Job: jobs.Name(c.Job), State: jobs.RunState(c.State),
-		Live: c.Live, Limit: c.Limit, Offset: c.Offset})
+	q := jobs.RunQuery{Job: jobs.Name(c.Job), State: jobs.RunState(c.State), Live: c.Live, Limit: c.Limit, Offset: c.Offset}
+	if err := q.Before.UnmarshalText([]byte(c.Before)); err != nil {
+		return &exitError{Code: exitUsage, Err: err}
+	}
+	page, err := api.Runs(ctx, q)
 	if err != nil {
 		return err
 	}
-	err = g.print(out, list, func(w io.Writer) { runRows(w, list) })
-	if rest := total - c.Offset - len(list); err == nil && rest > 0 {
-		fmt.Fprintf(out.Err, "%d more; go on with --offset %d\n", rest, c.Offset+len(list))
+	err = g.print(out, page.Runs, func(w io.Writer) { runRows(w, page.Runs) })
+	next, _ := page.Next.MarshalText() // never fails
+	switch {
+	case err != nil:
+	case page.Incomplete != "":
+		fmt.Fprintln(out.Err, "older runs are missing: "+page.Incomplete)
+	case len(next) > 0:
+		fmt.Fprintf(out.Err, "there are more; go on with --before %s\n", next)
 	}
 	return err
 }

@@ -18,7 +18,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"tidemill/api"
+	"tidemill/internal/cassandra"
 	"tidemill/internal/config"
+	"tidemill/internal/history"
 	"tidemill/internal/lifeline"
 	"tidemill/internal/mesos"
 	"tidemill/jobs"
@@ -174,8 +176,14 @@ func serve(ctx context.Context, s service) error {
 	}
 	framework.Masters, framework.Codec, framework.Log = s.masters, s.codec, s.log
 	s.setExecutors(artifact)
+	past, closePast, err := openHistory(s.options, s.log)
+	if err != nil {
+		return err
+	}
+	defer closePast()
+	s.core.History, s.core.HistoryBacklog = s.options.History.Keep, s.options.History.Backlog
 	core := scheduler.NewScheduler(scheduler.Options{
-		Core: s.core, Kinds: registry, Elector: s.elector, Connections: s.options.Connections, Log: s.log,
+		Core: s.core, Kinds: registry, Elector: s.elector, Connections: s.options.Connections, History: past, Log: s.log,
 		Now: s.now, MasterTimeout: s.masterTimeout, RegisterAnew: s.registerAnew,
 		Mesos: mesos.NewScheduler(framework),
 		Files: mesos.NewFiles(framework.Principal, framework.Secret, framework.TLS),
@@ -206,6 +214,24 @@ func serve(ctx context.Context, s service) error {
 	cancel()
 	all.Wait()
 	return errors.Join(err, served)
+}
+
+// openHistory makes the way to where finished runs go, if they go anywhere.
+// It connects later: a scheduler leads without it.
+func openHistory(o config.Options, log zerolog.Logger) (scheduler.History, func(), error) {
+	h := o.History
+	if h.Keyspace == "" {
+		return nil, func() {}, nil
+	}
+	if err := cassandra.CheckKeyspace(h.Keyspace); err != nil {
+		return nil, nil, fmt.Errorf("read the configuration: history.keyspace: %w", err)
+	}
+	conn, err := o.Connections.CassandraNamed(h.Cassandra)
+	if err != nil {
+		return nil, nil, err
+	}
+	past := history.New(history.Options{Connection: conn, Keyspace: h.Keyspace, TTL: h.TTL.D(), Log: log})
+	return past, past.Close, nil
 }
 
 // mesosOptions are how the framework registers, whoever subscribes for it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -30,6 +31,8 @@ type schemaFlags struct {
 	Partitions  int32  `default:"6" help:"Partitions of a topic that is made (default ${default})."`
 	Replicas    int16  `placeholder:"N" help:"Replicas of a topic that is made (default: the brokers' own)."`
 	Bucket      string `default:"tidemill" help:"S3 bucket of archives (default ${default})."`
+
+	HistoryKeyspace string `env:"TIDEMILL_HISTORY_KEYSPACE" placeholder:"NAME" help:"Cassandra keyspace of finished runs, where schedulers keep them there."`
 }
 
 func (f schemaFlags) topics() []kafka.Topic {
@@ -39,15 +42,22 @@ func (f schemaFlags) topics() []kafka.Topic {
 	}
 }
 
-func (f schemaFlags) schema() (cassandra.Schema, error) {
+// schemas are the data's and, where its keyspace is named, the run history's.
+func (f schemaFlags) schemas() ([]cassandra.Schema, error) {
 	r, err := cassandra.ParseReplication(f.Replication)
-	if err == nil {
-		err = cassandra.CheckKeyspace(f.Keyspace)
-	}
 	if err != nil {
-		return cassandra.Schema{}, &exitError{Code: exitUsage, Err: err}
+		return nil, &exitError{Code: exitUsage, Err: err}
 	}
-	return cassandra.Schema{Keyspace: f.Keyspace, Replication: r}, nil
+	list := []cassandra.Schema{{Keyspace: f.Keyspace, Replication: r, Tables: cassandra.Data()}}
+	if f.HistoryKeyspace != "" {
+		list = append(list, cassandra.Schema{Keyspace: f.HistoryKeyspace, Replication: r, Tables: cassandra.RunHistory()})
+	}
+	for _, s := range list {
+		if err := cassandra.CheckKeyspace(s.Keyspace); err != nil {
+			return nil, &exitError{Code: exitUsage, Err: err}
+		}
+	}
+	return list, nil
 }
 
 type schemaApply struct {
@@ -80,9 +90,16 @@ func (c *schemaApply) Run(ctx context.Context, g *globals, out console, log zero
 	}
 	to := options.Connections
 	var list []made
-	if conn, ok := to.Cassandra[jobs.DefaultConnection]; ok {
-		if list, err = c.tables(ctx, conn, log, list); err != nil {
-			return err
+	c.HistoryKeyspace = cmp.Or(c.HistoryKeyspace, options.History.Keyspace)
+	schemas, err := c.schemas()
+	if err != nil {
+		return err
+	}
+	for i, name := range []string{jobs.DefaultConnection, options.History.Cassandra}[:len(schemas)] {
+		if conn, ok := to.Cassandra[name]; ok {
+			if list, err = makeTables(ctx, schemas[i], conn, log, list); err != nil {
+				return err
+			}
 		}
 	}
 	if conn, ok := to.Kafka[jobs.DefaultConnection]; ok {
@@ -111,19 +128,15 @@ func (c *schemaApply) Run(ctx context.Context, g *globals, out console, log zero
 	})
 }
 
-func (c *schemaApply) tables(ctx context.Context, conn jobs.CassandraConnection, log zerolog.Logger, list []made) ([]made, error) {
-	schema, err := c.schema()
-	if err != nil {
-		return list, err
-	}
-	names, err := schema.Apply(ctx, conn, log)
+func makeTables(ctx context.Context, s cassandra.Schema, conn jobs.CassandraConnection, log zerolog.Logger, list []made) ([]made, error) {
+	names, err := s.Apply(ctx, conn, log)
 	if err != nil {
 		return list, err
 	}
 	fresh := set(names)
-	list = append(list, made{"keyspace", c.Keyspace, fresh[c.Keyspace]})
-	for _, t := range cassandra.Tables() {
-		name := c.Keyspace + "." + t
+	list = append(list, made{"keyspace", s.Keyspace, fresh[s.Keyspace]})
+	for _, t := range s.Tables.Names() {
+		name := s.Keyspace + "." + t
 		list = append(list, made{"table", name, fresh[name]})
 	}
 	return list, nil
@@ -175,7 +188,7 @@ type schemaShow struct{ schemaFlags }
 
 // Run prints the statements; it needs no server.
 func (c *schemaShow) Run(g *globals, out console) error {
-	schema, err := c.schema()
+	schemas, err := c.schemas()
 	if err != nil {
 		return err
 	}
@@ -183,7 +196,10 @@ func (c *schemaShow) Run(g *globals, out console) error {
 		CQL    []string `json:"cql"`
 		Topics []string `json:"topics"`
 		Bucket string   `json:"bucket"`
-	}{CQL: schema.Statements(), Bucket: c.Bucket}
+	}{Bucket: c.Bucket}
+	for _, s := range schemas {
+		doc.CQL = append(doc.CQL, s.Statements()...)
+	}
 	for _, t := range c.topics() {
 		doc.Topics = append(doc.Topics, t.Name)
 	}

@@ -23,9 +23,9 @@ import (
 func TestTwoDataCentres(t *testing.T) {
 	servers := stacktest.Own(t, stack.Options{Cassandra: stack.Nodes(3, []string{"write", "analytics"}, []string{"r1", "r2"})})
 	hosts := servers.Addresses().Cassandra // write, analytics, write
-	schema := cassandra.Schema{Keyspace: "tidemill", Replication: cassandra.Replication{DCs: map[string]int{"write": 2, "analytics": 1}}}
+	schema := cassandra.Schema{Keyspace: "tidemill", Replication: cassandra.Replication{DCs: map[string]int{"write": 2, "analytics": 1}}, Tables: cassandra.Data()}
 	made, err := schema.Apply(t.Context(), jobs.CassandraConnection{Hosts: hosts}, zerolog.Nop())
-	if err != nil || len(made) != 1+len(cassandra.Tables()) {
+	if err != nil || len(made) != 1+len(cassandra.Data().Names()) {
 		t.Fatalf("made %v, %v", made, err)
 	}
 	open := func(conn jobs.CassandraConnection) *cassandra.Session {

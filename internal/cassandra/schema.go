@@ -56,10 +56,11 @@ func (r Replication) cql() string {
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 
-// Schema is the keyspace with its tables.
+// Schema is a keyspace with its tables.
 type Schema struct {
 	Keyspace    string
 	Replication Replication
+	Tables      TableSet
 }
 
 var keyspaceForm = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}$`)
@@ -76,7 +77,7 @@ func CheckKeyspace(name string) error {
 // Statements are the CQL statements that make the schema.
 func (s Schema) Statements() []string {
 	out := []string{fmt.Sprintf("CREATE KEYSPACE IF NOT EXISTS %s WITH replication = %s", s.Keyspace, s.Replication.cql())}
-	for _, t := range tables {
+	for _, t := range s.Tables {
 		out = append(out, t.create(s.Keyspace))
 	}
 	return out
@@ -115,7 +116,7 @@ func (s Schema) Apply(ctx context.Context, conn jobs.CassandraConnection, log ze
 			return made, err
 		}
 	}
-	for _, t := range tables {
+	for _, t := range s.Tables {
 		if _, ok := have[t.name]; ok {
 			continue
 		}
@@ -124,17 +125,17 @@ func (s Schema) Apply(ctx context.Context, conn jobs.CassandraConnection, log ze
 		}
 	}
 	sess.Keyspace = s.Keyspace
-	return made, Verify(ctx, sess)
+	return made, sess.Verify(ctx, s.Tables)
 }
 
-// Verify says what the session's keyspace lacks of the schema.
-func Verify(ctx context.Context, s *Session) error {
+// Verify says what the session's keyspace lacks of the tables.
+func (s *Session) Verify(ctx context.Context, set TableSet) error {
 	have, err := columnsOf(ctx, s, s.Keyspace)
 	if err != nil {
 		return fmt.Errorf("verify schema of keyspace %s: %w", s.Keyspace, err)
 	}
 	var missing []string
-	for _, t := range tables {
+	for _, t := range set {
 		columns, ok := have[t.name]
 		if !ok {
 			missing = append(missing, "table "+t.name)

@@ -31,7 +31,7 @@ func TestCassandra(t *testing.T) {
 }
 
 func testSchema(t *testing.T, s *cassandra.Session) {
-	schema := cassandra.Schema{Keyspace: s.Keyspace, Replication: cassandra.Replication{Simple: 1}}
+	schema := cassandra.Schema{Keyspace: s.Keyspace, Replication: cassandra.Replication{Simple: 1}, Tables: cassandra.Data()}
 	made, err := schema.Apply(t.Context(), cassandratest.Connection(t), zerolog.Nop())
 	if err != nil || len(made) != 0 {
 		t.Errorf("applied again: made %v, %v", made, err)

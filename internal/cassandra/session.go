@@ -76,7 +76,7 @@ func Open(ctx context.Context, conn jobs.CassandraConnection, keyspace string, l
 	if err != nil {
 		return nil, err
 	}
-	if err := Verify(ctx, s); err != nil {
+	if err := s.Verify(ctx, Data()); err != nil {
 		s.Close()
 		return nil, err
 	}

@@ -17,10 +17,18 @@ type table struct {
 	options string
 }
 
-// tables are the user's own three, exactly as they always were, and their
+// TableSet is the tables that stand together in a keyspace.
+type TableSet []table
+
+// Data is the user's own three tables, exactly as they always were, and their
 // companions. event is the truth; event_by_day and campaign_by_month answer
 // what event and campaign can only answer by a full scan.
-var tables = []table{
+func Data() TableSet { return dataTables }
+
+// RunHistory is the tables of finished runs.
+func RunHistory() TableSet { return historyTables }
+
+var dataTables = TableSet{
 	{
 		name:    "event",
 		columns: [][2]string{{"id", "uuid"}, {"ad_id", "uuid"}, {"campaign", "uuid"}, {"ts", "bigint"}, {"type", "text"}},
@@ -107,10 +115,40 @@ var tables = []table{
 	},
 }
 
-// Tables are the names of all tables.
-func Tables() []string {
-	names := make([]string, len(tables))
-	for i, t := range tables {
+// byAge has expired rows leave with the files that they came in.
+const byAge = "compaction = {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS', 'compaction_window_size': 7}"
+
+var historyTables = TableSet{
+	{
+		// A run with its tasks, as JSON.
+		name: "run",
+		columns: [][2]string{{"id", "text"}, {"job", "text"}, {"state", "text"}, {"created", "timestamp"}, {"ended", "timestamp"},
+			{"document", "text"}},
+		key:     "id",
+		options: byAge,
+	},
+	{
+		// A job's runs by the month of their creation, in ns since 1970, newest
+		// first; month is like 202601.
+		name: "run_by_month",
+		columns: [][2]string{{"job", "text"}, {"month", "int"}, {"created", "bigint"}, {"id", "text"}, {"state", "text"},
+			{"summary", "text"}},
+		key:     "(job, month), created, id",
+		options: "CLUSTERING ORDER BY (created DESC, id DESC) AND " + byAge,
+	},
+	{
+		// In which months a job has runs.
+		name:    "run_months",
+		columns: [][2]string{{"job", "text"}, {"month", "int"}},
+		key:     "job, month",
+		options: "CLUSTERING ORDER BY (month DESC)",
+	},
+}
+
+// Names are the names of the tables.
+func (set TableSet) Names() []string {
+	names := make([]string, len(set))
+	for i, t := range set {
 		names[i] = t.name
 	}
 	return names

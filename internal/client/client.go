@@ -137,16 +137,20 @@ func (c *Client) StartRun(ctx context.Context, r jobs.RunRequest) (run jobs.Run,
 }
 
 // Runs lists runs, newest first.
-func (c *Client) Runs(ctx context.Context, q jobs.RunQuery) ([]jobs.RunView, int, error) {
+func (c *Client) Runs(ctx context.Context, q jobs.RunQuery) (page jobs.RunPage, err error) {
 	values := paging(q.Limit, q.Offset)
 	set(values, "job", string(q.Job))
 	set(values, "state", string(q.State))
 	if q.Live {
 		values.Set("live", "true")
 	}
-	var page rest.RunPage
-	err := c.call(ctx, http.MethodGet, withQuery(c.at("v1", "runs"), values), nil, &page)
-	return page.Runs, page.Total, err
+	before, err := q.Before.MarshalText()
+	if err != nil {
+		return page, err
+	}
+	set(values, "before", string(before))
+	err = c.call(ctx, http.MethodGet, withQuery(c.at("v1", "runs"), values), nil, &page)
+	return page, err
 }
 
 // RunView shows one run with its tasks.

@@ -90,8 +90,7 @@ func TestAnswersAsTheScheduler(t *testing.T) {
 			return []any{list, total}, err
 		},
 		"runs": func(s api.Scheduler) (any, error) {
-			list, total, err := s.Runs(ctx, jobs.RunQuery{Job: "b.c-d", State: jobs.RunPending, Live: true, Limit: 5})
-			return []any{list, total}, err
+			return s.Runs(ctx, jobs.RunQuery{Job: "b.c-d", State: jobs.RunPending, Live: true, Limit: 5})
 		},
 	}
 	for name, ask := range questions {

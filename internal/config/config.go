@@ -31,6 +31,21 @@ type Options struct {
 	ArtifactURL string    `json:"artifact_url,omitempty"` // base URL, or a path on the agents; from Advertise where empty
 
 	Connections jobs.Connections `json:"connections,omitzero"`
+	History     History          `json:"history"`
+}
+
+// History says for how long finished runs are kept, and where.
+type History struct {
+	Keep int `json:"keep"` // of each job, in the schedulers' store
+	// Cassandra is the connection, and Keyspace where in it, to which the
+	// others go; without a keyspace they are forgotten. Each is kept for TTL
+	// there, 0 being for ever.
+	Cassandra string        `json:"cassandra,omitempty"`
+	Keyspace  string        `json:"keyspace,omitempty"`
+	TTL       jobs.Duration `json:"ttl,omitempty"`
+	// Backlog is how many may wait in the store while Cassandra is away,
+	// before the oldest are dropped.
+	Backlog int `json:"backlog,omitempty"`
 }
 
 // MesosTLS names files in PEM.
@@ -64,6 +79,9 @@ func Default() Options {
 	return Options{
 		Listen:    "127.0.0.1:8470",
 		Framework: Framework{Name: "tidemill", Role: "*", FailoverTimeout: jobs.Duration(7 * 24 * time.Hour)},
+		History: History{
+			Keep: 20, Cassandra: jobs.DefaultConnection, TTL: jobs.Duration(90 * 24 * time.Hour), Backlog: 10_000,
+		},
 	}
 }
 
@@ -91,6 +109,9 @@ type Flags struct {
 	FailoverTimeout time.Duration `placeholder:"DURATION" env:"TIDEMILL_FAILOVER_TIMEOUT" help:"How long Mesos keeps the tasks while no scheduler leads (default 168h)."`
 	ArtifactURL     string        `placeholder:"URL" env:"TIDEMILL_ARTIFACT_URL" help:"Where agents fetch this program: a base URL that names no leader, or a path on the agents."`
 
+	HistoryKeyspace string        `env:"TIDEMILL_HISTORY_KEYSPACE" placeholder:"NAME" help:"Keyspace of Cassandra for finished runs that the store no longer keeps; without one they are forgotten."`
+	HistoryTTL      time.Duration `name:"history-ttl" env:"TIDEMILL_HISTORY_TTL" placeholder:"DURATION" help:"How long they are kept there (default 2160h)."`
+
 	Kafka       []string `env:"TIDEMILL_KAFKA" placeholder:"HOST:PORT,..." help:"Brokers of the Kafka connection \"default\"."`
 	Cassandra   []string `env:"TIDEMILL_CASSANDRA" placeholder:"HOST[:PORT],..." help:"Nodes of the Cassandra connection \"default\"."`
 	CassandraDC string   `name:"cassandra-dc" env:"TIDEMILL_CASSANDRA_DC" placeholder:"NAME" help:"Data centre that the connection \"default\" talks to."`
@@ -111,6 +132,7 @@ func (f Flags) Options(tokenFile string) (Options, error) {
 		&o.Framework.Name: f.FrameworkName, &o.Framework.User: f.User, &o.Framework.Role: f.Role,
 		&o.Framework.Principal: f.Principal, &o.Framework.SecretFile: f.SecretFile, &o.ArtifactURL: f.ArtifactURL,
 		&o.MesosTLS.CA: f.MesosCA, &o.MesosTLS.Cert: f.MesosCert, &o.MesosTLS.Key: f.MesosKey,
+		&o.History.Keyspace: f.HistoryKeyspace,
 	} {
 		if given != "" {
 			*field = given
@@ -119,6 +141,9 @@ func (f Flags) Options(tokenFile string) (Options, error) {
 	o.Framework.GPUs = o.Framework.GPUs || f.GPUs
 	if f.FailoverTimeout != 0 {
 		o.Framework.FailoverTimeout = jobs.Duration(f.FailoverTimeout)
+	}
+	if f.HistoryTTL != 0 {
+		o.History.TTL = jobs.Duration(f.HistoryTTL)
 	}
 	if err := f.connect(&o.Connections); err != nil {
 		return o, err
@@ -201,10 +226,33 @@ func (o Options) check() error {
 	if o.Framework.FailoverTimeout < 0 {
 		e.Addf("framework.failover_timeout", "%s is negative", o.Framework.FailoverTimeout)
 	}
+	o.History.check(o.Connections, &e)
 	if err := e.Err(); err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
 	return nil
+}
+
+// Bounds of what the store holds of finished runs, and of Cassandra's TTL.
+const (
+	maxKeep    = 10_000
+	maxBacklog = 1_000_000
+	maxTTL     = 20 * 365 * 24 * time.Hour
+)
+
+func (h History) check(c jobs.Connections, e *jobs.FieldErrors) {
+	if h.Keep < 1 || h.Keep > maxKeep {
+		e.Addf("history.keep", "%d is not between 1 and %d", h.Keep, maxKeep)
+	}
+	if h.Backlog < 1 || h.Backlog > maxBacklog {
+		e.Addf("history.backlog", "%d is not between 1 and %d", h.Backlog, maxBacklog)
+	}
+	if ttl := h.TTL.D(); ttl < 0 || ttl > maxTTL || ttl > 0 && ttl < time.Second {
+		e.Addf("history.ttl", "%s is neither 0 (for ever) nor between 1s and %s", h.TTL, jobs.Duration(maxTTL))
+	}
+	if _, ok := c.Cassandra[h.Cassandra]; h.Keyspace != "" && !ok {
+		e.Addf("history.cassandra", "there is no connection %q; give --cassandra, or name one of connections.cassandra", h.Cassandra)
+	}
 }
 
 // masked stands for a secret that is set.

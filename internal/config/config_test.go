@@ -28,6 +28,7 @@ func TestOptions(t *testing.T) {
 zk: zk-1:2181/tidemill
 mesos_tls: { ca: a.pem, cert: c.pem, key: k.pem }
 framework: { user: mill }
+history: { keep: 5, keyspace: past, cassandra: other, ttl: 0s }
 connections:
   cassandra:
     default: { hosts: [a], username: u, password: p }
@@ -48,6 +49,7 @@ connections:
 			},
 			S3: map[string]jobs.S3Connection{"default": {Endpoint: "http://127.0.0.1:7070", Region: "eu", AccessKey: "key", SecretKey: "secret"}},
 		},
+		History: config.History{Keep: 5, Keyspace: "past", Cassandra: "other", Backlog: 10_000},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -69,6 +71,8 @@ func TestOptionsRefused(t *testing.T) {
 		{name: "every error at once", file: "listen: 1\nframework: []\n", want: ":2: framework: expected a mapping, found a list"},
 		{name: "no broker", file: "connections: {kafka: {default: {}}}\n", want: "connections.kafka.default.brokers: names no broker"},
 		{name: "no host", flags: config.Flags{CassandraDC: "dc1"}, want: "connections.cassandra.default.hosts: names no host"},
+		{name: "no history", file: "history: {keep: 0, backlog: 0, ttl: 1ms}\n", want: "history.keep: 0 is not between 1 and"},
+		{name: "history nowhere", flags: config.Flags{HistoryKeyspace: "past"}, want: `history.cassandra: there is no connection "default"`},
 		{name: "bad S3", flags: config.Flags{S3: "key:secret@host"}, want: "http://KEY:SECRET@host:port"},
 		{name: "no file", flags: config.Flags{Config: "/nowhere.yaml"}, want: "/nowhere.yaml"},
 	}

@@ -104,8 +104,8 @@ func (a *api) run(ctx context.Context, id jobs.RunID) (jobs.RunView, error) {
 
 func (a *api) runs(ctx context.Context, q jobs.RunQuery) ([]jobs.RunView, error) {
 	return ask(ctx, a, func(ctx context.Context, c *client.Client) ([]jobs.RunView, error) {
-		list, _, err := c.Runs(ctx, q)
-		return list, err
+		page, err := c.Runs(ctx, q)
+		return page.Runs, err
 	})
 }
 

@@ -171,7 +171,7 @@ func (d *demo) truncateTables(ctx context.Context) error {
 		return err
 	}
 	var diff Differences
-	for _, table := range cassandra.Tables() {
+	for _, table := range cassandra.Data().Names() {
 		var n int
 		if err := d.session.Query(`SELECT count(*) FROM ` + table).WithContext(ctx).Scan(&n); err != nil {
 			return fmt.Errorf("read table %s: %w", table, err)
@@ -183,7 +183,7 @@ func (d *demo) truncateTables(ctx context.Context) error {
 	if err := diff.err(); err != nil {
 		return err
 	}
-	d.screen.say("%d tables are empty: every total is absent", len(cassandra.Tables()))
+	d.screen.say("%d tables are empty: every total is absent", len(cassandra.Data().Names()))
 	return nil
 }
 

@@ -23,14 +23,14 @@ func TestAgentsFetchTheExecutor(t *testing.T) {
 		}
 	}
 	w.await("end of both runs", 60*time.Second, func(ctx context.Context) bool {
-		list, _, err := api.Runs(ctx, jobs.RunQuery{Live: true, Limit: 10})
-		return err == nil && len(list) == 0
+		live, err := api.Runs(ctx, jobs.RunQuery{Live: true, Limit: 10})
+		return err == nil && len(live.Runs) == 0
 	})
-	list, _, err := api.Runs(t.Context(), jobs.RunQuery{Limit: 10})
+	page, err := api.Runs(t.Context(), jobs.RunQuery{Limit: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range list {
+	for _, r := range page.Runs {
 		if r.State != jobs.RunSucceeded {
 			t.Errorf("run %s ended %s: %s", r.ID, r.State, r.Reason)
 		}

@@ -44,8 +44,8 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.await("end of all runs", 90*time.Second, func(ctx context.Context) bool {
-		list, _, err := api.Runs(ctx, jobs.RunQuery{Live: true, Limit: 1000})
-		return err == nil && len(list) == 0
+		live, err := api.Runs(ctx, jobs.RunQuery{Live: true, Limit: 1000})
+		return err == nil && len(live.Runs) == 0
 	})
 	w.check(api, readRan(t, file))
 }
@@ -134,11 +134,11 @@ func (w *world) check(api *client.Client, wrote []ran) {
 			}
 		}
 	}
-	list, _, err := api.Runs(w.t.Context(), jobs.RunQuery{Limit: 1000})
+	page, err := api.Runs(w.t.Context(), jobs.RunQuery{Limit: 1000})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for _, r := range list {
+	for _, r := range page.Runs {
 		if r.State != jobs.RunSucceeded {
 			w.t.Errorf("run %s ended %s: %s", r.ID, r.State, r.Reason)
 		}

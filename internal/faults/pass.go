@@ -187,11 +187,11 @@ func (r *Record) read(ctx context.Context, api *client.Client, job jobs.Name) er
 		}
 	}
 	r.Job = view
-	runs, _, err := api.Runs(ctx, jobs.RunQuery{Job: job, Limit: maxRuns})
+	page, err := api.Runs(ctx, jobs.RunQuery{Job: job, Limit: maxRuns})
 	if err != nil {
 		return err
 	}
-	for _, run := range runs {
+	for _, run := range page.Runs {
 		i := slices.IndexFunc(r.Runs, func(known jobs.RunView) bool { return known.ID == run.ID })
 		if i >= 0 && r.Runs[i].State.Final() {
 			continue

@@ -38,6 +38,7 @@ var edges = []struct{ room, imports string }{
 	{"internal/cassandra", "jobs jobs/event"},
 	{"internal/dirty", "jobs jobs/event internal/cassandra"},
 	{"internal/reportview", "jobs jobs/event internal/cassandra"},
+	{"internal/history", "jobs internal/cassandra"},
 	{"internal/kafka", "jobs"},
 	{"internal/s3", "jobs"},
 	{"internal/events", "jobs/event"},

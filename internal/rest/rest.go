@@ -49,12 +49,6 @@ type JobPage struct {
 	Total int            `json:"total"`
 }
 
-// RunPage is a page of runs, newest first.
-type RunPage struct {
-	Runs  []jobs.RunView `json:"runs"`
-	Total int            `json:"total"`
-}
-
 // Applied is what became of the jobs that were applied.
 type Applied struct {
 	Jobs []jobs.AppliedJob `json:"jobs"`

@@ -23,7 +23,7 @@ func TestOutages(t *testing.T) {
 	servers := stacktest.Own(t, stack.Options{Kafka: true, Cassandra: stack.Nodes(1, nil, nil)})
 	addresses := servers.Addresses()
 	conn := jobs.CassandraConnection{Hosts: addresses.Cassandra}
-	schema := cassandra.Schema{Keyspace: "tidemill", Replication: cassandra.Replication{Simple: 1}}
+	schema := cassandra.Schema{Keyspace: "tidemill", Replication: cassandra.Replication{Simple: 1}, Tables: cassandra.Data()}
 	if _, err := schema.Apply(t.Context(), conn, zerolog.Nop()); err != nil {
 		t.Fatal(err)
 	}

@@ -23,19 +23,25 @@ func Connection(t testing.TB) jobs.CassandraConnection {
 	return jobs.CassandraConnection{Hosts: stacktest.Shared(t).Cassandra}
 }
 
-// Keyspace makes a keyspace with the whole schema and drops it at the test's
+// Keyspace makes a keyspace with the data's tables and drops it at the test's
 // end. It takes a second: make one for all tests of a package, as subtests,
 // and tell their rows apart by random ids.
 func Keyspace(t testing.TB) *cassandra.Session {
 	t.Helper()
+	return KeyspaceOf(t, cassandra.Data())
+}
+
+// KeyspaceOf is Keyspace with other tables.
+func KeyspaceOf(t testing.TB, tables cassandra.TableSet) *cassandra.Session {
+	t.Helper()
 	conn := Connection(t)
 	log := zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)
 	name := fmt.Sprintf("test_%016x", rand.Uint64())
-	schema := cassandra.Schema{Keyspace: name, Replication: cassandra.Replication{Simple: 1}}
+	schema := cassandra.Schema{Keyspace: name, Replication: cassandra.Replication{Simple: 1}, Tables: tables}
 	if _, err := schema.Apply(t.Context(), conn, log); err != nil {
 		t.Fatal(err)
 	}
-	s, err := cassandra.Open(t.Context(), conn, name, log)
+	s, err := cassandra.Connect(conn, name, log)
 	if err != nil {
 		t.Fatal(err)
 	}
