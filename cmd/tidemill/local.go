@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"runtime"
@@ -53,6 +54,9 @@ const (
 
 // Run serves until interrupted.
 func (cmd localCmd) Run(ctx context.Context, g *globals, c console, log zerolog.Logger) error {
+	if cmd.Agents < 1 {
+		return &exitError{Code: exitUsage, Err: fmt.Errorf("--agents %d: without an agent nothing runs; name 1 or more", cmd.Agents)}
+	}
 	dir, err := cmd.dir()
 	if err != nil {
 		return err
@@ -106,7 +110,7 @@ func (cmd localCmd) Run(ctx context.Context, g *globals, c console, log zerolog.
 	defer stopMesos()
 	core := scheduler.DefaultConfig()
 	core.StartBy, core.MasterSettle = localStartBy, localSettle
-	return cmd.serve(ctx, g, c, greeting{dir: dir, exports: exports}, service{
+	return cmd.serve(ctx, g, c, greeting{dir: dir, program: asTyped(o.ArtifactURL), exports: exports}, service{
 		options: o, core: core, elector: store, masters: mesos.NewMasters(master), codec: mesos.Protobuf, door: door, log: log,
 	})
 }
@@ -155,6 +159,7 @@ func (cmd localCmd) welcome(ctx context.Context, g *globals, c console, to greet
 // greeting is what a person has to know of a local Tidemill that is up.
 type greeting struct {
 	api, dir string
+	program  string   // what to type for it
 	exports  []string // NAME=value: what has another address than the commands take by themselves
 	examples bool     // they were added
 }
@@ -173,15 +178,35 @@ func (g greeting) text() string {
 		b.WriteString("\nIn another terminal, so that the commands find it all:\n\n")
 		_ = writeExports(&b, g.exports)
 	}
-	fmt.Fprintf(&b, `
-  tidemill job list                see the jobs
-  tidemill job run %-16[1]srun one now
-  tidemill run list                see the runs
-  tidemill job apply -f FILE       add your own (docs/job.md)
-
-State lies in %[2]s (remove it with: rm -r %[2]s). Ctrl-C ends everything.
-`, job+" --wait", g.dir)
+	b.WriteString("\n")
+	for _, try := range [][2]string{
+		{"job list", "see the jobs"}, {"job run " + job + " --wait", "run one now"}, {"run list", "see the runs"}, {"job apply -f FILE", "add your own (docs/job.md)"},
+	} {
+		fmt.Fprintf(&b, "  %s %-24s%s\n", g.program, try[0], try[1])
+	}
+	fmt.Fprintf(&b, "\nState lies in %[1]s (remove it with: rm -r %[1]s). Ctrl-C ends everything.\n", g.dir)
 	return b.String()
+}
+
+// asTyped is what calls a program from where its user is: its name where a
+// shell finds it by that, or else the shortest path.
+func asTyped(path string) string {
+	name := filepath.Base(path)
+	if found, err := exec.LookPath(name); err == nil {
+		if real, err := filepath.EvalSymlinks(found); err == nil && real == path {
+			return name
+		}
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if near, err := filepath.Rel(here, path); err == nil && filepath.IsLocal(near) && near != name {
+		return near
+	} else if near == name {
+		return "./" + name
+	}
+	return path
 }
 
 // addExamples adds the example graph where there is no job yet, and says whether.

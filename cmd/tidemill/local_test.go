@@ -189,8 +189,8 @@ func TestTheGreetingGivesAnotherTerminalWhatItNeeds(t *testing.T) {
 		greeting   greeting
 		want, lack []string
 	}{
-		{"by default", greeting{api: "http://127.0.0.1:8470", dir: "/d", examples: true},
-			[]string{"Two example jobs", "job run hello --wait    run one now", "rm -r /d"}, []string{"export"}},
+		{"by default", greeting{api: "http://127.0.0.1:8470", dir: "/d", program: "bin/tidemill", examples: true},
+			[]string{"Two example jobs", "\n  bin/tidemill job list                see the jobs\n  bin/tidemill job run hello --wait    run one now\n", "rm -r /d"}, []string{"export"}},
 		{"without the examples", greeting{api: "http://127.0.0.1:8470"}, []string{"job run NAME --wait     run one now"}, []string{"hello", "Two example jobs"}},
 		{"with servers", greeting{api: "http://127.0.0.1:8470", exports: []string{"TIDEMILL_KAFKA=127.1.2.3:9092"}},
 			[]string{"export TIDEMILL_KAFKA='127.1.2.3:9092'\n"}, nil},
@@ -221,6 +221,7 @@ func TestLocalRefusesWhatItCannotServe(t *testing.T) {
 		taken.Addr().String(), "another program has the port", "--listen")
 	wantRefusal(t, "an address for all without a token", []string{"--dir", dir, "--listen", "0.0.0.0:0"},
 		"not a loopback address", "--token-file")
+	wantRefusal(t, "no agent", []string{"--dir", dir, "--agents", "0"}, "--agents 0", "name 1 or more")
 	wantRefusal(t, "a token file that is not there", []string{"--dir", dir, "--listen", "0.0.0.0:0", "--token-file", dir + "/token"},
 		dir+"/token", "head -c 24")
 	wantRefusal(t, "a text that is no address", []string{"--dir", dir, "--listen", "nonsense"}, "nonsense", "127.0.0.1:8470")
@@ -266,5 +267,26 @@ func readOnly(t *testing.T, dir string) {
 	})
 	if err := unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestTheGreetingNamesTheProgramAsItIsCalled(t *testing.T) {
+	here := t.TempDir()
+	program := filepath.Join(here, "bin", "tidemill")
+	if err := errors.Join(os.Mkdir(filepath.Dir(program), 0o755), os.WriteFile(program, nil, 0o755), os.Symlink(program, filepath.Join(here, "tidemill"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ from, path, want string }{
+		{here, "/usr/bin", "bin/tidemill"},
+		{filepath.Dir(program), "/usr/bin", "./tidemill"},
+		{"/", filepath.Dir(program), "tidemill"},
+		{"/usr", here, "tidemill"}, // by the link
+		{"/usr", "/usr/bin", program},
+	} {
+		t.Chdir(c.from)
+		t.Setenv("PATH", c.path)
+		if got := asTyped(program); got != c.want {
+			t.Errorf("from %s with PATH=%s it is %q, want %q", c.from, c.path, got, c.want)
+		}
 	}
 }

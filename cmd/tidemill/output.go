@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -27,6 +28,9 @@ func (g *globals) client() (*client.Client, error) {
 
 // print shows a result in the form that the flags ask for.
 func (g *globals) print(c console, v any, table func(w io.Writer)) error {
+	if list := reflect.ValueOf(v); list.Kind() == reflect.Slice && list.IsNil() {
+		v = []struct{}{} // a list that holds nothing is [], never null
+	}
 	switch g.Output {
 	case "json":
 		e := json.NewEncoder(c.Out)

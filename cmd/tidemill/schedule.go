@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // zones must not depend on the machine
@@ -19,7 +20,7 @@ type scheduleCmd struct {
 type scheduleNextCmd struct {
 	Expressions []string  `arg:"" name:"expression" help:"Cron expressions, as '10 * * * *', or one ISO 8601 repeat, as R/2026-03-01T06:00:00Z/P1D."`
 	Zone        string    `help:"IANA name of the zone whose wall clock counts." default:"UTC" placeholder:"ZONE"`
-	From        time.Time `help:"Print instants strictly after this one, in RFC 3339 (default now). A repeat without a start begins here." placeholder:"TIME"`
+	From        time.Time `help:"Print instants strictly after this one, in RFC 3339 (default now). A repeat without a start begins here, or else in the next second." placeholder:"TIME"`
 	Count       int       `short:"n" help:"How many instants to print, at most 10000." default:"10"`
 	Exclude     []string  `help:"Days to leave out: 2026-12-24, 2026-12-24/2027-01-06, 12-25, sunday." placeholder:"DAYS"`
 }
@@ -31,14 +32,19 @@ func (c *scheduleNextCmd) Run(g *globals, out console) error {
 	if c.Count < 1 || c.Count > maxInstants {
 		return &exitError{Code: exitUsage, Err: fmt.Errorf("schedule next: -n %d is out of 1-%d", c.Count, maxInstants)}
 	}
+	if err := c.unquoted(); err != nil {
+		return &exitError{Code: exitUsage, Err: fmt.Errorf("schedule next: %w", err)}
+	}
+	begin := c.From
 	if c.From.IsZero() {
 		c.From = time.Now()
+		begin = c.From.Truncate(time.Second).Add(time.Second) // as for a job that is applied now
 	}
-	compiled, err := schedule.Compile(c.spec().WithStart(c.From), "")
+	compiled, err := schedule.Compile(c.spec().WithStart(begin), "")
 	if err != nil {
 		return &exitError{Code: exitUsage, Err: fmt.Errorf("schedule next: %w", err)}
 	}
-	instants := []time.Time{} // [] in JSON, never null
+	var instants []time.Time
 	for due := range compiled.All(c.From) {
 		if instants = append(instants, due.Nominal); len(instants) == c.Count {
 			break
@@ -49,6 +55,15 @@ func (c *scheduleNextCmd) Run(g *globals, out console) error {
 		return fmt.Errorf("schedule next: zone %q: %w", c.Zone, err)
 	}
 	return g.print(out, instants, func(w io.Writer) { c.table(w, instants, location) })
+}
+
+// unquoted finds an expression whose fields came as arguments each, its stars
+// replaced by the names of files.
+func (c *scheduleNextCmd) unquoted() error {
+	if len(c.Expressions) < 2 || slices.ContainsFunc(c.Expressions, func(e string) bool { return strings.ContainsAny(e, " @/") }) {
+		return nil
+	}
+	return fmt.Errorf("%d arguments of one word each; put the expression in quotes, as '10 * * * *': else the shell replaces its stars", len(c.Expressions))
 }
 
 func (c *scheduleNextCmd) spec() schedule.Spec {
@@ -62,7 +77,7 @@ func (c *scheduleNextCmd) spec() schedule.Spec {
 }
 
 func (c *scheduleNextCmd) table(to io.Writer, instants []time.Time, location *time.Location) {
-	row(to, "INSTANT", "IN "+strings.ToUpper(c.Zone))
+	row(to, "INSTANT", "IN "+strings.ToUpper(location.String()))
 	for _, instant := range instants {
 		row(to, instant.Format(time.RFC3339Nano), instant.In(location).Format("Mon 2006-01-02 15:04:05 -0700"))
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
@@ -66,6 +68,10 @@ func TestScheduleNext(t *testing.T) {
 			"INSTANT               IN EUROPE/STOCKHOLM\n" +
 				"2026-03-28T23:00:00Z  Sun 2026-03-29 00:00:00 +0100\n" +
 				"2026-03-29T22:00:00Z  Mon 2026-03-30 00:00:00 +0200\n"},
+		{"no zone is UTC", []string{"@daily", "--zone=", "--from", "2026-03-28T00:00:00Z", "-n1"},
+			"INSTANT               IN UTC\n2026-03-29T00:00:00Z  Sun 2026-03-29 00:00:00 +0000\n"},
+		{"a date that few months have", []string{"R5/2026-01-31T00:00:00Z/P1M", "--from", "2026-02-01T00:00:00Z", "-n2", "--output=yaml"},
+			"- \"2026-02-28T00:00:00Z\"\n- \"2026-03-31T00:00:00Z\"\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := scheduleNext(t, c.args...)
@@ -80,11 +86,23 @@ func TestScheduleNext(t *testing.T) {
 }
 
 func TestScheduleNextRefuses(t *testing.T) {
-	for _, args := range [][]string{{"60 * * * *"}, {"0 0 30 2 *"}, {"@daily", "--zone=Mars/Olympus"}, {"@daily", "-n0"}, {"R/x/P1D"}} {
+	for _, args := range [][]string{{"60 * * * *"}, {"0 0 30 2 *"}, {"@daily", "--zone=Mars/Olympus"}, {"@daily", "-n0"}, {"R/x/P1D"}, {"10", "README.md", "go.mod"}, {"@every 5m"}, {"@daily", "-n10001"}} {
 		_, err := scheduleNext(t, args...)
 		var exit *exitError
 		if !errors.As(err, &exit) || exit.Code != exitUsage {
 			t.Errorf("%v: error %v, want exit code %d", args, err, exitUsage)
 		}
+	}
+}
+
+// A job that is to run once, now, runs in the second after it is applied.
+func TestScheduleNextFromNow(t *testing.T) {
+	got, err := scheduleNext(t, "R1//PT24H", "--output=json")
+	var instants []time.Time
+	if err := errors.Join(err, json.Unmarshal([]byte(got), &instants)); err != nil || len(instants) != 1 {
+		t.Fatalf("%s, %v; want one instant", got, err)
+	}
+	if at := instants[0]; at.Nanosecond() != 0 || time.Until(at) > time.Second {
+		t.Errorf("it is due at %s, want the second after now", at)
 	}
 }

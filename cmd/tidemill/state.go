@@ -180,7 +180,7 @@ func (c *stateCheck) Run(ctx context.Context, g *globals, out console, log zerol
 		return err
 	}
 	found := scheduler.Check(known, e.Records, time.Now())
-	err = g.print(out, slices.Concat([]scheduler.Finding{}, found), func(w io.Writer) {
+	err = g.print(out, found, func(w io.Writer) {
 		if len(found) == 0 {
 			return
 		}

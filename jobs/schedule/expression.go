@@ -75,9 +75,9 @@ func parseCron(expression string) (cron, *Error) {
 		return cron{}, faultAt(maxExpression+1, "write several expressions", "longer than %d bytes", maxExpression)
 	}
 	list := words(expression)
-	if len(list) == 1 && strings.HasPrefix(list[0].text, "@") {
+	if len(list) > 0 && strings.HasPrefix(list[0].text, "@") {
 		expansion, ok := macros[strings.ToLower(list[0].text)]
-		if !ok {
+		if !ok || len(list) > 1 {
 			known := strings.Join(slices.Sorted(maps.Keys(macros)), " ")
 			return cron{}, faultAt(list[0].column, "known are "+known+"; for an interval write a repeat, as R//PT90M", "unknown macro")
 		}

@@ -36,7 +36,7 @@ func TestFaults(t *testing.T) {
 		{Spec{Cron: Crons{"0 0 L3 * *"}}, []string{`cron[0]: "0 0 L3 * *" column 5 - "L3" is no day of month; write L for the last day of the month, L-3 for three days before it`}},
 		{Spec{Cron: Crons{"0 0 * * L"}}, []string{`cron[0]: "0 0 * * L" column 9 - L without a weekday; write 5L for the last Friday of the month`}},
 		{Spec{Cron: Crons{"0 0 * * 5#6"}}, []string{`cron[0]: "0 0 * * 5#6" column 11 - "6" is out of 1-5; write 5#2 for the second Friday of the month`}},
-		{Spec{Cron: Crons{"@every 5m"}}, []string{`cron[0]: "@every 5m" - 2 fields instead of 5 or 6; write minute, hour, day of month, month and day of week, with seconds first if needed`}},
+		{Spec{Cron: Crons{"@every 5m"}}, []string{`cron[0]: "@every 5m" column 1 - unknown macro; known are @annually @daily @hourly @midnight @monthly @weekly @yearly; for an interval write a repeat, as R//PT90M`}},
 		{Spec{Cron: Crons{"@reboot"}}, []string{`cron[0]: "@reboot" column 1 - unknown macro; known are @annually @daily @hourly @midnight @monthly @weekly @yearly; for an interval write a repeat, as R//PT90M`}},
 		{Spec{Cron: Crons{"@daily"}, Repeat: "R/2026-01-01/P1D"}, []string{`repeat: "R/2026-01-01/P1D" - cron and repeat exclude each other; write one of them`}},
 		{Spec{Repeat: "R//P1D"}, []string{`repeat: "R//P1D" column 3 - the start is open; fix the start before compiling (Spec.WithStart)`}},
