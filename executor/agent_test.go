@@ -60,7 +60,7 @@ func (a *fakeAgent) Subscribe(ctx context.Context, tasks []Task, updates []Updat
 	if a.silent {
 		return s, nil
 	}
-	s.events <- Subscribed{AgentID: "S0", Host: "agent-a"}
+	s.events <- Subscribed{AgentID: "S0", Host: "agent-a", Killing: true}
 	slices.SortStableFunc(updates, func(x, y Update) int { return x.Timestamp.Compare(y.Timestamp) })
 	for _, u := range updates {
 		a.take(s, u)
@@ -99,14 +99,14 @@ func (a *fakeAgent) check(u Update) {
 		a.broken = append(a.broken, fmt.Errorf("task %s: "+format, append([]any{u.Task}, args...)...))
 	}
 	for _, former := range a.updates[u.Task] {
-		if former.State != jobs.TaskRunning {
+		if former.State != jobs.TaskRunning && (former.State != jobs.TaskKilling || !final(u)) {
 			breach("%s after %s", u.State, former.State)
 		}
 	}
 	if len(u.UUID) != 16 {
 		breach("a uuid of %d bytes", len(u.UUID))
 	}
-	if u.State == jobs.TaskRunning {
+	if !final(u) {
 		return
 	}
 	a.ends++
@@ -184,9 +184,11 @@ func (a *fakeAgent) await(t *testing.T, what string, condition func() bool) {
 	}
 }
 
+func final(u Update) bool { return u.State != jobs.TaskRunning && u.State != jobs.TaskKilling }
+
 func (a *fakeAgent) terminal(id jobs.TaskID) (Update, bool) {
 	for _, u := range a.updates[id] {
-		if u.State != jobs.TaskRunning {
+		if final(u) {
 			return u, true
 		}
 	}

@@ -111,7 +111,7 @@ func TestUnhealthyWorkEnds(t *testing.T) {
 		}
 		pass(2 * time.Minute)
 		u, o := r.agent.awaitEnd(t, "t1")
-		if diff := cmp.Diff([]string{"TASK_RUNNING", "TASK_RUNNING true", "TASK_RUNNING false", "TASK_FAILED false"}, r.agent.healths("t1")); diff != "" {
+		if diff := cmp.Diff([]string{"TASK_RUNNING", "TASK_RUNNING true", "TASK_RUNNING false", "TASK_KILLING", "TASK_FAILED false"}, r.agent.healths("t1")); diff != "" {
 			t.Errorf("in the end (-want +got):\n%s", diff)
 		}
 		if want := "3 health checks in a row failed, the last one: no answer within 5s"; !strings.Contains(o.Message, want) || o.OK || o.Killed || u.Reason != "" {

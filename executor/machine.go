@@ -24,6 +24,7 @@ type machine struct {
 	newUUID   func() []byte
 	tasks     map[jobs.TaskID]*attempt
 	connected bool
+	killing   bool          // the framework wants TASK_KILLING
 	lostAt    time.Time     // since when there is no agent
 	patience  time.Duration // how long it may stay so
 	served    bool          // a task was launched
@@ -147,7 +148,7 @@ func (m *machine) step(now time.Time, event any) []effect {
 	var out []effect
 	switch e := event.(type) {
 	case Subscribed:
-		m.connected, m.patience = true, m.limits.recovery
+		m.connected, m.patience, m.killing = true, m.limits.recovery, e.Killing
 		out = m.tellRest(now)
 	case disconnected:
 		m.disconnect(now)
@@ -242,7 +243,11 @@ func (m *machine) stop(now time.Time, a *attempt, s jobs.Stop, kill bool) []effe
 		return nil
 	}
 	a.phase, a.stop, a.killed = stopping, &s, kill
-	return []effect{halt{a.task.ID, s}}
+	out := []effect{halt{a.task.ID, s}}
+	if m.killing && m.draining == nil { // draining leaves no time for more than the last word
+		out = append(out, m.update(now, a, Update{State: jobs.TaskKilling, Message: bounded(s.Reason, maxMessage)})...)
+	}
+	return out
 }
 
 // check tells how a work's health changed, or ends the work for it: the

@@ -65,6 +65,19 @@ func TestMachine(t *testing.T) {
 			{2 * time.Second, stored{"a", nil}, "tell a TASK_KILLED 2"},
 			{2 * time.Second, Kill{Task: "a"}, ""},
 		}},
+		{"a kill, for a framework that wants to be told when it begins", false, []line{
+			{0, Subscribed{Killing: true}, ""},
+			{0, launchOf("a", nil), "begin a, tell a TASK_RUNNING 1"},
+			{time.Second, Kill{Task: "a"}, "halt a 2s, tell a TASK_KILLING 2"},
+			{2 * time.Second, Kill{Task: "a", Grace: time.Millisecond}, ""},
+			{2 * time.Second, ended{"a", ok}, "store a"},
+			{2 * time.Second, stored{"a", nil}, "tell a TASK_KILLED 3"},
+		}},
+		{"no word of a kill's begin from one that is shut down", false, []line{
+			{0, Subscribed{Killing: true}, ""},
+			{0, launchOf("a", nil), "begin a, tell a TASK_RUNNING 1"},
+			{time.Second, Shutdown{}, "halt a 1.5s"},
+		}},
 		{"a kill, and no end", false, []line{
 			{0, Subscribed{}, ""},
 			{0, launchOf("a", nil), "begin a, tell a TASK_RUNNING 1"},

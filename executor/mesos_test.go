@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -213,7 +214,7 @@ func (c *cluster) outcome(id jobs.TaskID) (o jobs.Outcome) {
 	c.t.Helper()
 	c.until("the end of "+string(id), func() bool {
 		s := c.state(id)
-		return s != "" && s != jobs.TaskStarting && s != jobs.TaskRunning
+		return s != "" && s != jobs.TaskStarting && s != jobs.TaskRunning && s != jobs.TaskKilling
 	})
 	last := c.updates[id][len(c.updates[id])-1]
 	if err := json.Unmarshal(last.Data, &o); err != nil {
@@ -275,6 +276,9 @@ func TestAWarmExecutorThroughMesos(t *testing.T) {
 	c.send(scheduler.Kill{Task: "long", Agent: agent})
 	if o := c.outcome("long"); !o.Killed {
 		t.Errorf("outcome %+v, want it killed", o)
+	}
+	if !slices.ContainsFunc(c.updates["long"], func(u jobs.Update) bool { return u.State == jobs.TaskKilling }) {
+		t.Errorf("nobody was told that the kill had begun: %+v", c.updates["long"])
 	}
 	c.send(scheduler.Shutdown{Agent: agent, Executor: spec.ID})
 	c.until("the end of the executor", func() bool { return len(c.lost) > 0 })

@@ -38,7 +38,7 @@ type Task struct {
 // Update is a status update of a task.
 type Update struct {
 	Task      jobs.TaskID
-	State     string // jobs.TaskRunning, jobs.TaskFinished, jobs.TaskFailed or jobs.TaskKilled
+	State     string // jobs.TaskRunning, jobs.TaskKilling, jobs.TaskFinished, jobs.TaskFailed or jobs.TaskKilled
 	Reason    string // a Mesos reason ("REASON_…"), or none
 	Message   string
 	UUID      []byte // 16 bytes, the same in every repetition
@@ -56,6 +56,7 @@ type Subscribed struct {
 	Host        string // the agent's hostname
 	ExecutorID  string
 	FrameworkID string
+	Killing     bool // the framework has the capability TASK_KILLING_STATE: it is told when a kill begins
 }
 
 // Launch brings one task.

@@ -88,7 +88,8 @@ func (c *Core) onAlive(t *task, u jobs.Update) {
 		}
 		changed = true
 	}
-	if u.State == jobs.TaskRunning && t.rec.State != jobs.AttemptRunning {
+	running := u.State == jobs.TaskRunning || u.State == jobs.TaskKilling && !t.rec.Started.IsZero()
+	if running && t.rec.State != jobs.AttemptRunning {
 		t.rec.State, t.rec.Reason, t.rec.Message = jobs.AttemptRunning, "", ""
 		if t.rec.Started.IsZero() {
 			t.rec.Started = c.now

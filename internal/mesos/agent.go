@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
 	wire "github.com/mesos/mesos-go/api/v1/lib/executor"
@@ -187,6 +188,7 @@ func (s *stream) decode(frame []byte) ([]executor.Event, error) {
 			Host:        e.Subscribed.GetAgentInfo().Hostname,
 			ExecutorID:  s.agent.executor.Value,
 			FrameworkID: s.agent.framework.Value,
+			Killing:     slices.ContainsFunc(e.Subscribed.GetFrameworkInfo().Capabilities, isTaskKilling),
 		}}, nil
 	case wire.Event_LAUNCH:
 		return launched([]mesos.TaskInfo{e.Launch.GetTask()})
@@ -208,6 +210,10 @@ func (s *stream) decode(frame []byte) ([]executor.Event, error) {
 		return []executor.Event{executor.Error{Message: text}}, errors.New("the agent refused: " + text)
 	}
 	return nil, nil
+}
+
+func isTaskKilling(c mesos.FrameworkInfo_Capability) bool {
+	return c.Type == mesos.FrameworkInfo_Capability_TASK_KILLING_STATE
 }
 
 // launched keeps each TaskInfo in protobuf, whatever the stream speaks.
