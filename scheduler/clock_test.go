@@ -145,6 +145,31 @@ func TestUnreadableJobIsLeftAlone(t *testing.T) {
 		})
 	}
 }
+
+// TestTimeNeverGoesBack: the next leader's clock is behind what an attempt's
+// end was stored with, and nothing that it decides is earlier.
+func TestTimeNeverGoesBack(t *testing.T) {
+	s := newScript(t, manual(nil))
+	s.start("j", "1")
+	task := s.launchOne("a")
+	for _, happens := range []func(){
+		func() { s.executorSays(task, jobs.TaskRunning) },
+		func() { s.update(task, jobs.TaskUnreachable, "SOURCE_MASTER", "REASON_SLAVE_REMOVED", "") },
+		func() { s.executorSays(task, jobs.TaskFailed) },
+	} {
+		s.now = s.now.Add(5 * time.Second)
+		happens()
+		stored := s.now
+		s.now = s.now.Add(-4 * time.Second)
+		delete(s.store, keyMeta) // whatever else was stored later
+		s.failover()
+		if s.core.now.Before(stored) {
+			t.Errorf("attempt %s: it is %s, and was %s", s.core.tasks[task].rec.State, s.core.now, stored)
+		}
+		s.now = stored
+	}
+}
+
 func TestTimekeeper(t *testing.T) {
 	at := func(seconds float64) time.Time {
 		return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(seconds * float64(time.Second)))

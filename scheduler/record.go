@@ -256,9 +256,11 @@ func (c *Core) loadMeta(r Record) error {
 }
 
 // advance keeps the core's time from going back across leaders.
-func (c *Core) advance(t time.Time) {
-	if t.After(c.now) {
-		c.now = t
+func (c *Core) advance(stored ...time.Time) {
+	for _, t := range stored {
+		if t.After(c.now) {
+			c.now = t
+		}
 	}
 }
 
@@ -339,7 +341,7 @@ func (c *Core) loadRuns(records, plans []parsed, held map[jobs.Name]string) {
 			continue
 		}
 		c.runs[id] = x
-		c.advance(x.rec.Created)
+		c.advance(x.rec.Created, x.rec.Started, x.rec.Ended)
 		if x.rec.State.Final() {
 			x.plan, _ = storedPlan(x, chunks) // for its failed splits, if somebody asks
 			j.recent = append(j.recent, x)
@@ -417,7 +419,7 @@ func (c *Core) loadTasks(records []parsed, held map[jobs.Name]string) {
 			continue
 		}
 		c.adopt(x, t)
-		c.advance(t.rec.Launched)
+		c.advance(t.rec.Launched, t.rec.Started, t.rec.UnknownSince, t.rec.EndingSince, t.rec.Ended)
 	}
 }
 

@@ -133,4 +133,3 @@ func TestARemovedFrameworkIsRegisteredAnew(t *testing.T) {
 		t.Error(err)
 	}
 }
-

@@ -29,7 +29,14 @@ func stateDir(t *testing.T, records map[string]string) string {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	l, err := file.Campaign(t.Context())
+	writeState(t, file, records)
+	return dir
+}
+
+// writeState writes records to an empty store, in a term of its own.
+func writeState(t *testing.T, store scheduler.Elector, records map[string]string) {
+	t.Helper()
+	l, err := store.Campaign(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +47,9 @@ func stateDir(t *testing.T, records map[string]string) string {
 	if err := scheduler.Write(t.Context(), l, groups); err != nil {
 		t.Fatal(err)
 	}
-	return dir
+	if err := l.Resign(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 const (

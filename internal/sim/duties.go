@@ -207,22 +207,27 @@ func (m *model) checkForgotten(x *runAccount) {
 
 // advance sees the core's time in what became durable.
 func (m *model) advance(changes []scheduler.Change) {
-	if m.limits.clock.After(m.clock) {
-		m.clock = m.limits.clock
+	see := func(times ...time.Time) {
+		for _, at := range times {
+			if at.After(m.clock) {
+				m.clock = at
+			}
+		}
 	}
+	see(m.limits.clock)
 	for _, ch := range changes {
 		if ch.Value == nil {
 			continue
 		}
 		switch family, name, _ := strings.Cut(ch.Key, "/"); family {
 		case "state":
-			if at := m.job(jobs.Name(name)).state.Clock; at.After(m.clock) {
-				m.clock = at
-			}
+			see(m.job(jobs.Name(name)).state.Clock)
 		case "runs":
-			if at := m.runs[jobs.RunID(name)].rec.Created; at.After(m.clock) {
-				m.clock = at
-			}
+			rec := &m.runs[jobs.RunID(name)].rec
+			see(rec.Created, rec.Ended)
+		case "tasks":
+			rec := &m.attempt(jobs.TaskID(name)).rec
+			see(rec.Launched, rec.UnknownSince, rec.Ended)
 		}
 	}
 }
