@@ -84,6 +84,9 @@ func offerIDs(offers []jobs.Offer) []string {
 func (c *Core) waitingTask(s *split) match.Task {
 	job := s.run.pinned()
 	t := match.Task{
+		// What an attempt was given may be held by another program of the agent.
+		PastPorts: s.attempts * job.Resources.Ports,
+
 		Need: job.Resources, Near: job.Placement.Near, Hosts: s.def.Hosts, Racks: s.def.Racks, DC: s.def.DC,
 		Constraints: s.run.constraints(), Avoid: c.avoided(s), Since: c.patientSince(s), Wait: time.Duration(*job.Placement.Wait),
 	}

@@ -494,3 +494,20 @@ func TestRollingKeepsEnoughHealthy(t *testing.T) {
 		}
 	})
 }
+
+// A port that another program of the agent holds is not tried for ever.
+func TestNextAttemptGetsOtherPorts(t *testing.T) {
+	s := newScript(t, web(1, func(j *jobs.Job) { j.Service.Ports = []string{"http", "admin"} }))
+	for _, want := range [][]uint64{{31000, 31001}, {31002, 31003}, {31004, 31000}} {
+		s.wait(time.Minute)
+		s.step(Offered{Offers: []jobs.Offer{{
+			ID: "o", AgentID: "a", Hostname: "a", Resources: jobs.Resources{CPUs: 8, Mem: 8192, Ports: 5}, PortRanges: []jobs.PortRange{{Begin: 31000, End: 31004}},
+		}}})
+		launch := s.calls[0].(Accept).Launches[0]
+		if diff := cmp.Diff(want, launch.Ports); diff != "" {
+			t.Errorf("ports (-want +got):\n%s", diff)
+		}
+		s.executorSays(launch.Task, jobs.TaskRunning)
+		s.executorSays(launch.Task, jobs.TaskFailed)
+	}
+}

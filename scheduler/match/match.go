@@ -5,7 +5,9 @@
 package match
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 // Task is a split that waits for an offer.
 type Task struct {
 	Need        jobs.Resources // of the task alone
+	PastPorts   int            // how many of an offer's ports are passed over, and come last
 	Executor    Executor
 	Near        string   // jobs.NearCassandra: an agent beside Cassandra is preferred
 	Hosts       []string // of the split's replicas; more particular than Near
@@ -152,7 +155,7 @@ func (r *Round) Place(t *Task) (Placement, bool) {
 			continue
 		}
 		p := Placement{Offer: i, Level: r.levelAt(t, i), Cold: r.take(t, i)}
-		p.Ports = r.takePorts(i, t.Need.Ports)
+		p.Ports = r.takePorts(i, t.Need.Ports, t.PastPorts)
 		r.want(t, -1)
 		return p, true
 	}
@@ -290,9 +293,13 @@ func (r *Round) take(t *Task, i int) (cold bool) {
 	return cold
 }
 
-// takePorts picks n ports, the lowest first. What was booked is there: the
-// offer's count of ports comes from its ranges.
-func (r *Round) takePorts(i, n int) []uint64 {
+// takePorts picks n ports, the lowest first of those that are not passed over.
+// What was booked is there: the offer's count of ports comes from its ranges.
+func (r *Round) takePorts(i, n, past int) []uint64 {
+	if n == 0 {
+		return nil
+	}
+	r.ports[i] = turned(r.ports[i], past)
 	var out []uint64
 	for n > 0 && len(r.ports[i]) > 0 {
 		first := &r.ports[i][0]
@@ -304,5 +311,29 @@ func (r *Round) takePorts(i, n int) []uint64 {
 			first.Begin++
 		}
 	}
+	slices.SortFunc(r.ports[i], func(a, b jobs.PortRange) int { return cmp.Compare(a.Begin, b.Begin) })
 	return out
+}
+
+// turned puts the first ports of ranges to their end, round and round.
+func turned(ranges []jobs.PortRange, past int) []jobs.PortRange {
+	total := uint64(0)
+	for _, p := range ranges {
+		total += p.End - p.Begin + 1
+	}
+	if total == 0 {
+		return ranges
+	}
+	left := uint64(past) % total
+	for at, p := range ranges {
+		if size := p.End - p.Begin + 1; left >= size {
+			left -= size
+			continue
+		}
+		if left == 0 {
+			return slices.Concat(ranges[at:], ranges[:at])
+		}
+		return slices.Concat([]jobs.PortRange{{Begin: p.Begin + left, End: p.End}}, ranges[at+1:], ranges[:at], []jobs.PortRange{{Begin: p.Begin, End: p.Begin + left - 1}})
+	}
+	return ranges
 }

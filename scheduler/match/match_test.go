@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"tidemill/jobs"
@@ -140,8 +141,8 @@ func TestNothingIsGivenTwice(t *testing.T) {
 		warm := map[string]bool{}
 		for range rapid.IntRange(1, 40).Draw(t, "tasks") {
 			task := Task{
-				Need:  jobs.Resources{CPUs: float64(rapid.IntRange(1, 8).Draw(t, "need")) / 10, Ports: rapid.IntRange(0, 2).Draw(t, "ports")},
-				Since: start, Wait: 3 * time.Second, Executor: Executor{Resources: jobs.Resources{CPUs: 0.1}},
+				Need:      jobs.Resources{CPUs: float64(rapid.IntRange(1, 8).Draw(t, "need")) / 10, Ports: rapid.IntRange(0, 2).Draw(t, "ports")},
+				PastPorts: rapid.IntRange(0, 9).Draw(t, "past"), Since: start, Wait: 3 * time.Second, Executor: Executor{Resources: jobs.Resources{CPUs: 0.1}},
 			}
 			if rapid.Bool().Draw(t, "shared") {
 				task.Executor.Shared = true
@@ -180,6 +181,21 @@ func TestNothingIsGivenTwice(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The ports of an agent are given one after the other, from where a task asks for.
+func TestPortsThatAreHeldByOthersArePassedOver(t *testing.T) {
+	for past, want := range [][]uint64{{31000, 31001, 31005}, {31001, 31005, 31006}, {31005, 31006, 31000}, {31006, 31000, 31001}, {31000, 31001, 31005}} {
+		r := NewRound(start, []jobs.Offer{offer("h", 2)})
+		p, ok := r.Place(&Task{Need: jobs.Resources{CPUs: 1, Ports: 3}, PastPorts: past})
+		if diff := cmp.Diff(want, p.Ports); !ok || diff != "" {
+			t.Errorf("past %d (-want +got):\n%s", past, diff)
+		}
+		rest, ok := r.Place(&Task{Need: jobs.Resources{CPUs: 1, Ports: 1}, PastPorts: past})
+		if !ok || slices.Contains(want, rest.Ports[0]) {
+			t.Errorf("past %d: then %v is given, %t", past, rest.Ports, ok)
+		}
+	}
 }
 
 // TestNearPlacesAreLeftToThoseWithFewer: a task with two replicas to run
