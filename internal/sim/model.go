@@ -29,6 +29,7 @@ type model struct {
 	attempts map[jobs.TaskID]*attemptAccount
 	fired    map[jobs.TaskID]bool // launched: ids are never used again
 	limits   limits
+	history  map[jobs.RunID]bool
 	asked    map[jobs.Key]bool // runs by hand: are their children to follow?
 	clock    time.Time         // the core's, as far as it is durable
 	by       *leader           // whose batch is looked at
@@ -66,7 +67,7 @@ type runAccount struct {
 func newModel(w *world) *model {
 	return &model{
 		w: w, jobs: map[jobs.Name]*jobAccount{}, runs: map[jobs.RunID]*runAccount{}, instants: map[jobs.RunID]bool{}, brief: map[jobs.RunID]bool{},
-		attempts: map[jobs.TaskID]*attemptAccount{}, limits: limits{pools: map[jobs.Name]*poolAccount{}, blind: map[jobs.Name]bool{}}, fired: map[jobs.TaskID]bool{}, asked: map[jobs.Key]bool{},
+		attempts: map[jobs.TaskID]*attemptAccount{}, limits: limits{pools: map[jobs.Name]*poolAccount{}, blind: map[jobs.Name]bool{}}, history: map[jobs.RunID]bool{}, fired: map[jobs.TaskID]bool{}, asked: map[jobs.Key]bool{},
 	}
 }
 
@@ -381,6 +382,13 @@ func (m *model) checkSuccess(x *runAccount) {
 	}
 	if len(seen) == 0 && x.rec.Reason == "" && len(succeeded) == 0 {
 		m.violate("run %s is recorded as succeeded, and nothing ran", x.rec.ID)
+	}
+}
+
+// remembered: history has the runs.
+func (m *model) remembered(runs []jobs.RunID) {
+	for _, id := range runs {
+		m.history[id] = true
 	}
 }
 

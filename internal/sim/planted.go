@@ -49,6 +49,7 @@ const (
 	SkewIgnored          Bug = "a clock beyond belief that is believed"
 	PoolMisread          Bug = "more slots than a pool has"
 	HoldForgotten        Bug = "a hold that is not persisted"
+	FailureIsHistory     Bug = "runs deleted that history has not got"
 )
 
 // Planted is a bug, the rule of docs/promise.md that it breaks, and part of
@@ -104,5 +105,6 @@ func Table() []Planted {
 		{"23", SkewIgnored, "a leader whose clock is off by"},
 		{"limits", PoolMisread, "slots of pool"},
 		{"limits", HoldForgotten, "the hold is acknowledged and not durable"},
+		{"history", FailureIsHistory, "and history has not got it"},
 	}
 }

@@ -47,7 +47,7 @@ func coreConfig() scheduler.Config {
 		Shared:  scheduler.ExecutorSpec{Name: "shared", Command: "tidemill", Resources: share},
 		Own:     scheduler.ExecutorSpec{Name: "own", Command: "tidemill", Resources: share},
 		StartBy: 8 * time.Second, Skew: 2 * time.Second, LaunchTimeout: 12 * time.Second, MasterSettle: 16 * time.Second,
-		KillAgain: 3 * time.Second, ReconcileEvery: 40 * time.Second, LaunchFailures: 20, History: 3,
+		KillAgain: 3 * time.Second, ReconcileEvery: 40 * time.Second, LaunchFailures: 20, History: 3, HistoryBacklog: 1000,
 		IdleDecline: 30 * time.Second, ExecutorIdle: 15 * time.Second,
 	}
 }
