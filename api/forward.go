@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -50,8 +51,13 @@ func newForwarder(leader func() (string, bool, bool), log zerolog.Logger) *forwa
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			log.Warn().Err(err).Str("path", r.URL.Path).Msg("the leader did not answer")
-			writeProblem(w, r, rest.NewProblem(http.StatusServiceUnavailable, "the leader did not answer: "+err.Error(),
-				"ask again in a moment; whether a change was made is not known"))
+			p := rest.NewProblem(http.StatusServiceUnavailable, "the leader did not answer: "+err.Error(),
+				"ask again in a moment; whether a change was made is not known")
+			var dialled *net.OpError
+			if p.Repeatable = errors.As(err, &dialled) && dialled.Op == "dial"; p.Repeatable {
+				p.Hint = "ask again in a moment"
+			}
+			writeProblem(w, r, p)
 		},
 	}
 	return &forwarder{leader: leader, proxy: proxy, transport: transport}

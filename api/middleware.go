@@ -207,7 +207,9 @@ func (s *Server) led(next http.Handler) http.Handler {
 }
 
 func noLeader() *rest.Problem {
-	return rest.NewProblem(http.StatusServiceUnavailable, "no scheduler leads now", "ask again in a moment; /v1/status says more")
+	p := rest.NewProblem(http.StatusServiceUnavailable, "no scheduler leads now", "ask again in a moment; /v1/status says more")
+	p.Repeatable = true
+	return p
 }
 
 // noDeadline lifts the limit on writing, for what takes as long as it takes.

@@ -88,6 +88,8 @@ type Error struct {
 	Message string
 	Hint    string // the command or the setting that helps
 	Err     error
+	// Repeatable says that nothing was done: to ask again is safe, whatever was asked for.
+	Repeatable bool
 }
 
 func (e *Error) Error() string {

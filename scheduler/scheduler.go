@@ -62,7 +62,7 @@ func NewScheduler(opt Options) *Scheduler {
 	return &Scheduler{opt: opt, hub: newHub()}
 }
 
-var errNotLeading = &jobs.Error{Code: jobs.Unavailable, Message: "this scheduler does not lead", Hint: "try again in a moment"}
+var errNotLeading = &jobs.Error{Code: jobs.Unavailable, Message: "this scheduler does not lead", Hint: "try again in a moment", Repeatable: true}
 
 // Serve takes part in elections until ctx ends, or until a term ends in a way
 // that no other term would mend.

@@ -122,7 +122,7 @@ func TestUnreachable(t *testing.T) {
 func TestNoLeader(t *testing.T) {
 	s := newShell(t, "")
 	s.Fail(&jobs.Error{Code: jobs.Unavailable, Message: "the store is away", Hint: "it is tried again"})
-	s.run(t, "job", "list").want(t, exitUnreachable, "", "the store is away (it is tried again)")
+	s.run(t, "job", "list", "--patience", "0s").want(t, exitUnreachable, "", "the store is away (it is tried again)")
 }
 
 func TestToken(t *testing.T) {

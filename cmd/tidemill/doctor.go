@@ -196,6 +196,7 @@ func apiCheck(ctx context.Context, g *globals) finding {
 		return f
 	}
 	defer api.Close()
+	api = api.WithPatience(0)
 	ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
 	defer cancel()
 	s, err := api.Status(ctx)

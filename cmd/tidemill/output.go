@@ -23,7 +23,11 @@ func (g *globals) client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(g.API, token)
+	c, err := client.New(g.API, token)
+	if err != nil {
+		return nil, err
+	}
+	return c.WithPatience(g.Patience), nil
 }
 
 // print shows a result in the form that the flags ask for.

@@ -6,10 +6,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net"
 	"net/http"
 	"net/url"
@@ -24,9 +22,11 @@ import (
 // Client asks one scheduler, which hands on to the leader what only that
 // one answers. Its methods answer as the scheduler's own do, with the same errors.
 type Client struct {
-	base  *url.URL
-	token string
-	http  *http.Client
+	servers *servers
+	token   string
+	http    *http.Client
+	// patience is for how long a request is repeated that found no leader.
+	patience time.Duration
 }
 
 // maxAnswer bounds what is read of an answer: a page of jobs or runs.
@@ -44,12 +44,17 @@ func (e *UnreachableError) Error() string {
 
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// New makes a client for a base URL like http://127.0.0.1:8470.
+// New makes a client for a base URL like http://127.0.0.1:8470, or for several
+// with commas between them: where one does not answer, the next is asked.
 func New(base, token string) (*Client, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, &jobs.Error{Code: jobs.Invalid, Op: "connect", Subject: strconv.Quote(base),
-			Message: "not an address of the API", Hint: "write it like http://127.0.0.1:8470"}
+	all := &servers{}
+	for text := range strings.SplitSeq(base, ",") {
+		u, err := url.Parse(text)
+		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			return nil, &jobs.Error{Code: jobs.Invalid, Op: "connect", Subject: strconv.Quote(text),
+				Message: "not an address of the API", Hint: "write it like http://127.0.0.1:8470"}
+		}
+		all.urls = append(all.urls, u)
 	}
 	transport := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -57,7 +62,7 @@ func New(base, token string) (*Client, error) {
 		ResponseHeaderTimeout: 60 * time.Second,
 		IdleConnTimeout:       30 * time.Second,
 	}
-	return &Client{base: u, token: token, http: &http.Client{Transport: transport}}, nil
+	return &Client{servers: all, token: token, http: &http.Client{Transport: transport}}, nil
 }
 
 // Close frees the connections.
@@ -66,7 +71,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // Apply creates or replaces jobs, all of them or none.
 func (c *Client) Apply(ctx context.Context, list []jobs.Job) ([]jobs.AppliedJob, error) {
 	var out rest.Applied
-	err := c.call(ctx, http.MethodPost, c.at("v1", "jobs"), list, &out)
+	err := c.post(ctx, c.at("v1", "jobs"), list, &out)
 	return out.Jobs, err
 }
 
@@ -96,13 +101,13 @@ func (c *Client) SetPaused(ctx context.Context, name jobs.Name, paused bool) (j 
 	if paused {
 		verb = "pause"
 	}
-	err = c.call(ctx, http.MethodPost, c.at("v1", "jobs", string(name), verb), nil, &j)
+	err = c.post(ctx, c.at("v1", "jobs", string(name), verb), nil, &j)
 	return j, err
 }
 
 // Scale sets how many instances a service has.
 func (c *Client) Scale(ctx context.Context, name jobs.Name, instances int) (j jobs.Job, err error) {
-	err = c.call(ctx, http.MethodPost, c.at("v1", "jobs", string(name), "scale"), rest.ScaleBody{Instances: instances}, &j)
+	err = c.post(ctx, c.at("v1", "jobs", string(name), "scale"), rest.ScaleBody{Instances: instances}, &j)
 	return j, err
 }
 
@@ -132,7 +137,8 @@ func (c *Client) Jobs(ctx context.Context, q jobs.JobQuery) ([]jobs.JobView, int
 // StartRun runs a job now.
 func (c *Client) StartRun(ctx context.Context, r jobs.RunRequest) (run jobs.Run, err error) {
 	body := rest.RunBody{RequestID: r.RequestID, Arguments: r.Arguments, Nominal: r.Nominal, Interval: r.Interval, Children: r.Children}
-	err = c.call(ctx, http.MethodPost, c.at("v1", "jobs", string(r.Job), "runs"), body, &run)
+	do := request{method: http.MethodPost, at: c.at("v1", "jobs", string(r.Job), "runs"), idempotent: r.RequestID != ""}
+	err = c.exchange(ctx, do, body, &run)
 	return run, err
 }
 
@@ -224,7 +230,8 @@ func (c *Client) Next(ctx context.Context, name jobs.Name, n int) ([]time.Time, 
 
 // Connections fetches what a task's work may reach, with the task's own token.
 func (c *Client) Connections(ctx context.Context, task jobs.TaskID, token string) (out jobs.Connections, err error) {
-	own := Client{base: c.base, token: token, http: c.http}
+	own := *c
+	own.token = token
 	err = own.call(ctx, http.MethodGet, c.at("v1", "tasks", string(task), "connections"), nil, &out)
 	return out, err
 }
@@ -252,7 +259,7 @@ const maxState = 1 << 30
 
 // State reads all that is stored.
 func (c *Client) State(ctx context.Context) (io.WriterTo, error) {
-	res, err := c.send(ctx, http.MethodGet, c.at("v1", "state"), nil)
+	res, err := c.get(ctx, c.at("v1", "state"))
 	if err != nil {
 		return nil, err
 	}
@@ -264,11 +271,12 @@ func (c *Client) State(ctx context.Context) (io.WriterTo, error) {
 	return &state, nil
 }
 
+// at is a place within the API of any server.
 func (c *Client) at(parts ...string) *url.URL {
 	for i, p := range parts {
 		parts[i] = url.PathEscape(p)
 	}
-	return c.base.JoinPath(parts...)
+	return (&url.URL{}).JoinPath(parts...)
 }
 
 func withQuery(u *url.URL, values url.Values) *url.URL {
@@ -295,14 +303,22 @@ func set(values url.Values, name, value string) {
 
 // call sends in as JSON and reads the answer into out, where they are not nil.
 func (c *Client) call(ctx context.Context, method string, u *url.URL, in, out any) error {
-	var sent []byte
+	return c.exchange(ctx, request{method: method, at: u, idempotent: method == http.MethodGet || method == http.MethodPut}, in, out)
+}
+
+// post is call for a POST that does the same when it is done twice.
+func (c *Client) post(ctx context.Context, u *url.URL, in, out any) error {
+	return c.exchange(ctx, request{method: http.MethodPost, at: u, idempotent: true}, in, out)
+}
+
+func (c *Client) exchange(ctx context.Context, r request, in, out any) error {
 	if in != nil {
 		var err error
-		if sent, err = json.Marshal(in); err != nil {
-			return fmt.Errorf("%s %s: %w", method, u.Path, err)
+		if r.body, err = json.Marshal(in); err != nil {
+			return fmt.Errorf("%s %s: %w", r.method, r.at.Path, err)
 		}
 	}
-	res, err := c.send(ctx, method, u, sent)
+	res, err := c.patiently(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -311,50 +327,7 @@ func (c *Client) call(ctx context.Context, method string, u *url.URL, in, out an
 		return nil
 	}
 	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(out); err != nil {
-		return fmt.Errorf("read the answer of %s %s: %w", method, u, err)
+		return fmt.Errorf("read the answer of %s %s: %w", r.method, res.Request.URL, err)
 	}
 	return nil
-}
-
-// send gives a successful response; any other becomes its error.
-func (c *Client) send(ctx context.Context, method string, u *url.URL, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", method, u, err)
-	}
-	if len(body) > 0 {
-		req.Header.Set("Content-Type", rest.JSON)
-	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		var inner *url.Error
-		if errors.As(err, &inner) {
-			err = inner.Err
-		}
-		return nil, &UnreachableError{URL: c.base.String(), Err: err}
-	}
-	if res.StatusCode < 300 {
-		return res, nil
-	}
-	defer res.Body.Close()
-	return nil, c.problem(res)
-}
-
-func (c *Client) problem(res *http.Response) error {
-	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return &UnreachableError{URL: c.base.String(), Err: err}
-	}
-	var p rest.Problem
-	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")) // none: not a problem
-	if media != rest.ProblemJSON || json.Unmarshal(text, &p) != nil {
-		return fmt.Errorf("%s answered %s: %s (is that a scheduler's API?)", c.base, res.Status, strings.TrimSpace(string(text[:min(len(text), 200)])))
-	}
-	return p.Err()
 }

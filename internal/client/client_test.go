@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,7 @@ import (
 	"tidemill/api"
 	"tidemill/api/apitest"
 	"tidemill/internal/client"
+	"tidemill/internal/rest"
 	"tidemill/jobs"
 	"tidemill/jobs/noop"
 )
@@ -222,5 +224,111 @@ func TestNotAScheduler(t *testing.T) {
 		if _, err := client.New(bad, ""); err == nil {
 			t.Errorf("%q was accepted as an address", bad)
 		}
+	}
+}
+
+// flaky answers with its script first, and then as a scheduler would.
+type flaky struct {
+	script []func(w http.ResponseWriter)
+	asked  int
+}
+
+func (f *flaky) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	f.asked++
+	if f.asked <= len(f.script) {
+		f.script[f.asked-1](w)
+		return
+	}
+	w.Header().Set("Content-Type", rest.JSON)
+	_, _ = w.Write([]byte(`{}`))
+}
+
+func answering(p *rest.Problem) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", rest.ProblemJSON)
+		w.WriteHeader(p.Status)
+		_ = json.NewEncoder(w).Encode(p)
+	}
+}
+
+func hangUp(http.ResponseWriter) { panic(http.ErrAbortHandler) }
+
+// TestPatience: what bears repetition, or was not done, is asked again; no other request is.
+func TestPatience(t *testing.T) {
+	noLeader := answering(&rest.Problem{Status: 503, Code: jobs.Unavailable, Detail: "no scheduler leads now", Repeatable: true})
+	steppedDown := answering(&rest.Problem{Status: 503, Code: jobs.Unavailable, Detail: "it may or may not have been done"})
+	conflict := answering(&rest.Problem{Status: 409, Code: jobs.Conflict, Detail: "no"})
+	list := func(ctx context.Context, c *client.Client) error { _, err := c.Agents(ctx); return err }
+	rerun := func(ctx context.Context, c *client.Client) error {
+		_, err := c.Rerun(ctx, "a.1.r-1.0", false)
+		return err
+	}
+	start := func(id string) func(ctx context.Context, c *client.Client) error {
+		return func(ctx context.Context, c *client.Client) error {
+			_, err := c.StartRun(ctx, jobs.RunRequest{Job: "a", RequestID: id})
+			return err
+		}
+	}
+	status := func(ctx context.Context, c *client.Client) error { _, err := c.Status(ctx); return err }
+	tests := []struct {
+		name     string
+		patience time.Duration
+		script   []func(http.ResponseWriter)
+		ask      func(context.Context, *client.Client) error
+		asked    int
+		ok       bool
+	}{
+		{"no leader for a question", time.Minute, []func(http.ResponseWriter){noLeader, steppedDown, hangUp}, status, 4, true},
+		{"no leader for a change", time.Minute, []func(http.ResponseWriter){noLeader}, rerun, 2, true},
+		{"no leader, and no patience", 0, []func(http.ResponseWriter){noLeader}, status, 1, false},
+		{"a change that may have been made", time.Minute, []func(http.ResponseWriter){steppedDown}, rerun, 1, false},
+		{"a change whose answer was lost", time.Minute, []func(http.ResponseWriter){hangUp}, rerun, 1, false},
+		{"a start with a request's id", time.Minute, []func(http.ResponseWriter){hangUp, steppedDown}, start("mine"), 3, true},
+		{"a start without", time.Minute, []func(http.ResponseWriter){steppedDown}, start(""), 1, false},
+		{"refused by the state", time.Minute, []func(http.ResponseWriter){conflict}, list, 1, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := &flaky{script: tt.script}
+			listening := httptest.NewServer(server)
+			defer listening.Close()
+			c, err := client.New(listening.URL, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if err := tt.ask(t.Context(), c.WithPatience(tt.patience)); (err == nil) != tt.ok || server.asked != tt.asked {
+				t.Errorf("asked %d times: %v; want %d", server.asked, err, tt.asked)
+			}
+		})
+	}
+}
+
+// TestTheNextServerIsAsked where one is gone, and kept while it answers.
+func TestTheNextServerIsAsked(t *testing.T) {
+	first, second := &flaky{}, &flaky{}
+	gone, up := httptest.NewServer(first), httptest.NewServer(second)
+	defer up.Close()
+	c, err := client.New(gone.URL+","+up.URL, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ask := func() {
+		t.Helper()
+		if _, err := c.Status(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	ask()
+	gone.Close()
+	ask()
+	ask()
+	if first.asked != 1 || second.asked != 2 {
+		t.Errorf("asked %d and %d times; want 1 and 2", first.asked, second.asked)
+	}
+	if _, err := client.New(up.URL+",nonsense", ""); err == nil {
+		t.Error("a list with nonsense in it was accepted")
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -22,7 +21,7 @@ func (c *Client) Log(ctx context.Context, task jobs.TaskID, stream string, offse
 	if limit > 0 {
 		values.Set("limit", strconv.Itoa(limit))
 	}
-	res, err := c.send(ctx, http.MethodGet, withQuery(c.at("v1", "tasks", string(task), "logs"), values), nil)
+	res, err := c.get(ctx, withQuery(c.at("v1", "tasks", string(task), "logs"), values))
 	if err != nil {
 		return jobs.LogChunk{}, err
 	}
@@ -97,7 +96,7 @@ func (c *Client) Follow(ctx context.Context, task jobs.TaskID, stream string, of
 func (c *Client) followOnce(ctx context.Context, task jobs.TaskID, stream string, offset int64, to io.Writer) (int64, error) {
 	values := logQuery(stream, offset)
 	values.Set("follow", "true")
-	res, err := c.send(ctx, http.MethodGet, withQuery(c.at("v1", "tasks", string(task), "logs"), values), nil)
+	res, err := c.get(ctx, withQuery(c.at("v1", "tasks", string(task), "logs"), values))
 	if err != nil {
 		return 0, err
 	}
@@ -124,7 +123,7 @@ func (f *failing) Write(p []byte) (int, error) {
 
 // Watch delivers what changes. The channel is closed when ctx or the stream ends.
 func (c *Client) Watch(ctx context.Context) (<-chan jobs.Notice, error) {
-	res, err := c.send(ctx, http.MethodGet, c.at("v1", "events"), nil) //nolint:bodyclose // the goroutine closes it
+	res, err := c.get(ctx, c.at("v1", "events")) //nolint:bodyclose // the goroutine closes it
 	if err != nil {
 		return nil, err
 	}

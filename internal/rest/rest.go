@@ -147,6 +147,8 @@ type Problem struct {
 	Hint      string            `json:"hint,omitempty" doc:"What to do next."`
 	Errors    []jobs.FieldError `json:"errors,omitempty" doc:"Everything that is wrong with a document."`
 	RequestID string            `json:"request_id,omitempty"`
+	// Repeatable is of jobs.Error.
+	Repeatable bool `json:"repeatable,omitempty" doc:"Nothing was done: asking again is safe, whatever was asked for."`
 }
 
 // NewProblem is a problem of that status, with the code that goes with it.
@@ -201,7 +203,7 @@ func FromError(err error) *Problem {
 	if errors.As(err, &e) {
 		bare := *e
 		bare.Hint = ""
-		p.Detail, p.Hint = bare.Error(), e.Hint
+		p.Detail, p.Hint, p.Repeatable = bare.Error(), e.Hint, e.Repeatable
 	}
 	var fields jobs.FieldErrors
 	if errors.As(err, &fields) {
@@ -212,7 +214,7 @@ func FromError(err error) *Problem {
 
 // Err is the error that the problem was made of, as near as its text allows.
 func (p *Problem) Err() error {
-	e := &jobs.Error{Code: p.Code, Message: p.Detail, Hint: p.Hint}
+	e := &jobs.Error{Code: p.Code, Message: p.Detail, Hint: p.Hint, Repeatable: p.Repeatable}
 	if e.Message == "" {
 		e.Message = p.Title
 	}
