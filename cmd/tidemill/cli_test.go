@@ -213,6 +213,36 @@ func TestRunWait(t *testing.T) {
 	}
 }
 
+// With its children a run has ended when they have, and their children.
+func TestRunWaitsForChildren(t *testing.T) {
+	s := newShell(t, "")
+	s.run(t, "job", "apply", "-f", file(t, "a.yaml", twoJobs)).want(t, exitOK, "", "")
+	child := func(name jobs.Name, state jobs.RunState) jobs.ChildRun {
+		return jobs.ChildRun{Job: name, Run: jobs.NewRunID(name, 1, "r-1", 0), State: state}
+	}
+	nine := 9
+	grandchild := child("third", jobs.RunFailed)
+	end := func(state jobs.RunState) {
+		s.PutRun(jobs.RunView{Run: jobs.Run{ID: grandchild.Run, Job: "third", Trigger: jobs.ByParents, State: state, Reason: "because"},
+			Tasks: []jobs.TaskView{{Task: jobs.Task{ID: jobs.NewTaskID(grandchild.Run, 1, 0, 1), State: jobs.AttemptFailed, ExitCode: &nine, Host: "here"}}}})
+	}
+	second := child("second", jobs.RunSucceeded)
+	s.PutRun(jobs.RunView{Run: jobs.Run{ID: second.Run, Job: "second", Trigger: jobs.ByParents, State: second.State}, Children: []jobs.ChildRun{grandchild}})
+	s.Finish = func(v *jobs.RunView) {
+		v.State = jobs.RunSucceeded
+		v.Children = []jobs.ChildRun{child("second", jobs.RunQueued), {Job: "fourth", Reason: "it waits for runs of [b]"}, grandchild}
+	}
+	end(jobs.RunFailed)
+	r := s.run(t, "job", "run", "first", "--children", "--wait")
+	r.want(t, nine, "second        second.1.r-1.0  succeeded", "third.1.r-1.0: failed: because")
+	r.want(t, nine, "it waits for runs of [b]", "run third.1.r-1.0 failed: because")
+	if n := strings.Count(r.err, "third.1.r-1.0: failed"); n != 1 {
+		t.Errorf("a run that two come after is waited for %d times", n)
+	}
+	end(jobs.RunSkipped) // as a policy of its job says
+	s.run(t, "job", "run", "first", "--children", "--wait", "--request-id", "again").want(t, exitOK, "skipped    because", "")
+}
+
 func TestRuns(t *testing.T) {
 	s := newShell(t, "")
 	const id, task = jobs.RunID("first.1.r-1.0"), jobs.TaskID("first.1.r-1.0.1.0.1")

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
 	"strings"
 	"testing"
 
@@ -42,6 +44,34 @@ func TestTruncateRefuses(t *testing.T) {
 	s.run(t, truncate...).want(t, exitFailed, "", "gone.1.r-1.0")
 	s.run(t, append(truncate, "--no-scheduler")...).want(t, exitUnreachable, "", "127.0.0.1:1")
 	s.run(t, truncate[:len(truncate)-1]...).want(t, exitUsage, "", "--yes")
+}
+
+// onWrite does something when a command says its first word.
+type onWrite struct {
+	bytes.Buffer
+	do func()
+}
+
+func (w *onWrite) Write(p []byte) (int, error) {
+	if w.Len() == 0 {
+		w.do()
+	}
+	return w.Buffer.Write(p)
+}
+
+// A job that was paused just now is given the time to end what it has begun.
+func TestTruncateWaitsForPausedJobs(t *testing.T) {
+	s := newShell(t, "")
+	s.putLive("job", "ingest", `{"from":"kafka","to":"cassandra","keyspace":"ads"}`, 1)
+	s.run(t, "job", "pause", "job").want(t, exitOK, "", "")
+	errs := &onWrite{do: func() {
+		s.PutRun(jobs.RunView{Run: jobs.Run{ID: "job.1.r-1.0", Job: "job", JobVersion: 1, State: jobs.RunCancelled}})
+	}}
+	args := []string{"data", "truncate", "--keyspace", "ads", "--cassandra", "127.0.0.1:1", "--yes", "--api", s.url}
+	code := run(t.Context(), args, console{In: strings.NewReader(""), Out: io.Discard, Err: errs})
+	if said := errs.String(); code != exitUnreachable || !strings.HasPrefix(said, "waiting for the end of job.1.r-1.0: paused\n") || !strings.Contains(said, "127.0.0.1:1") {
+		t.Errorf("code %d, want %d of a Cassandra that is not there; it said\n%s", code, exitUnreachable, said)
+	}
 }
 
 func TestReportUsage(t *testing.T) {

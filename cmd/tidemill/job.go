@@ -194,7 +194,7 @@ func describeJob(w io.Writer, v jobs.JobView) {
 
 type jobRun struct {
 	Name      string    `arg:"" help:"The job's name."`
-	Wait      bool      `help:"Wait for the end, show progress, and exit with the task's code."`
+	Wait      bool      `help:"Wait for the end, with --children for that of the jobs after it too; show progress, and exit with the code of the task that failed."`
 	Arg       []string  `sep:"none" placeholder:"TEXT" help:"Argument for the work. May be repeated."`
 	RequestID string    `placeholder:"ID" help:"Asking again with the same id gives the same run (default: a new one)."`
 	Nominal   time.Time `placeholder:"TIME" help:"The instant that the run is for (default now)."`
@@ -235,10 +235,19 @@ func (c *jobRun) Run(ctx context.Context, g *globals, out console) error {
 	if err != nil {
 		return err
 	}
+	after, err := w.waitAfter(ctx, v.Children)
+	if err != nil {
+		return err
+	}
 	if err := g.print(out, v, func(tw io.Writer) { runRows(tw, []jobs.RunView{v}); childRows(tw, v.Children) }); err != nil {
 		return err
 	}
-	return w.verdict(ctx, v)
+	for _, r := range append([]jobs.RunView{v}, after...) {
+		if err := w.verdict(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // names are jobs to do one thing to.

@@ -85,6 +85,30 @@ func (w *waiter) wait(ctx context.Context, id jobs.RunID) (jobs.RunView, error) 
 	}
 }
 
+// waitAfter waits for the runs of the jobs after a run's, and of those after
+// them. It gives those that ended, and notes in the list how.
+func (w *waiter) waitAfter(ctx context.Context, children []jobs.ChildRun) ([]jobs.RunView, error) {
+	var ended []jobs.RunView
+	for todo, depth := children, 0; len(todo) > 0; depth++ {
+		var next []jobs.ChildRun
+		for i, child := range todo {
+			if child.Run == "" || slices.ContainsFunc(ended, func(r jobs.RunView) bool { return r.ID == child.Run }) {
+				continue
+			}
+			v, err := w.wait(ctx, child.Run)
+			if err != nil {
+				return nil, err
+			}
+			if depth == 0 {
+				children[i].State, children[i].Reason = v.State, v.Reason
+			}
+			ended, next = append(ended, v), append(next, v.Children...)
+		}
+		todo = next
+	}
+	return ended, nil
+}
+
 func progressLine(v jobs.RunView) string {
 	line := fmt.Sprintf("%s: %s", v.ID, v.State)
 	if v.State.Final() {
@@ -94,11 +118,9 @@ func progressLine(v jobs.RunView) string {
 		return line
 	}
 	if v.Splits.Total > 0 {
-		stage := "planning"
-		if v.Stage > 0 {
-			stage = fmt.Sprintf("stage %d", v.Stage)
+		if v.Stage > 0 { // 0 is planning
+			line += fmt.Sprintf(", stage %d: %d of %d splits done", v.Stage, v.Splits.Done, v.Splits.Total)
 		}
-		line += fmt.Sprintf(", %s: %d of %d splits done", stage, v.Splits.Done, v.Splits.Total)
 		if n := v.Splits.Live; n > 0 {
 			doing := "running"
 			if v.State == jobs.RunQueued {
@@ -119,7 +141,7 @@ func progressLine(v jobs.RunView) string {
 // verdict gives the exit code of a run that has ended, after the end of what
 // its failed task wrote.
 func (w *waiter) verdict(ctx context.Context, v jobs.RunView) error {
-	if v.State == jobs.RunSucceeded {
+	if v.State == jobs.RunSucceeded || v.State == jobs.RunSkipped && v.Trigger == jobs.ByParents { // by a policy: no failure
 		return nil
 	}
 	exit := &exitError{Code: exitFailed, Err: fmt.Errorf("run %s %s%s", v.ID, v.State, because(v.Reason))}
