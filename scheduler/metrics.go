@@ -61,6 +61,8 @@ func (s *Scheduler) Metrics() prometheus.Collector {
 		{"clock_skew_seconds", "By how much this machine's clock and the store's differ, as last measured; either way.",
 			func(r *reading) float64 { return r.skew.Seconds() }},
 		{"store_backlog", "Pieces of state that wait to be written to the store.", func(r *reading) float64 { return float64(r.backlog) }},
+		{"store_records", "Records in the store.", func(r *reading) float64 { return float64(r.Records) }},
+		{"store_bytes", "Bytes of the records in the store.", func(r *reading) float64 { return float64(r.StoreBytes) }},
 		{"history_backlog", "Finished runs that wait to be written to history; the store holds them meanwhile.",
 			func(r *reading) float64 { return float64(r.HistoryBacklog) }},
 		{"offers_held", "Offers whose answer has not left: what it decides is not durable yet, or calls before it are under way.",
@@ -106,6 +108,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	var r reading
 	if err := t.look(ctx, func(c *Core) {
 		r = c.reading(m.s.opt.Now())
+		r.Records, r.StoreBytes = t.engine.Stored()
 		r.backlog, r.unsent = t.engine.Backlog(), [2]Unsent{t.engine.Unsent(), t.caller.unsent()}
 	}); err != nil {
 		return
