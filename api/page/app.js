@@ -152,7 +152,7 @@ async function run(id) {
       table(["Job", "Run", "State"], r.children.map((c) => el("tr", el("td", jobLink(c.job)), el("td", c.run ? runLink(c.run, c.run.slice(c.job.length + 1)) : "–"),
         el("td", c.state ? badge(c.state) : "", c.reason ? el("small", c.reason) : ""))))) : "",
     card([el("h2", "Tasks"), el("span.soft", tasks.length || "")],
-      table(["Task", "State", "Where", "Placement", "Said", "Took", ""], tasks.map(taskRow), "No task has been launched.")),
+      table(["Task", "State", "Where", "Placement", "Said", "Took", "Logs"], tasks.map(taskRow), "No task has been launched.")),
     logs.panel,
   ];
 }
@@ -170,7 +170,7 @@ function taskRow(t) {
     el("td", badge(t.state), t.exit_code ? el("small", "exit code " + t.exit_code) : ""),
     el("td", t.host, el("small", t.locality ?? "")),
     el("td", el("small", t.placement)),
-    el("td", el("small", said ?? "")),
+    el("td", el("small", said || "–")),
     el("td.tight", took(t.started, t.ended)),
     el("td.tight", ["stdout", "stderr"].map((s) => [" ", el("a", { href: "#", click: (e) => { e.preventDefault(); logs.open(t.id, s); } }, s)])));
 }

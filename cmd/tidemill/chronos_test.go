@@ -67,6 +67,18 @@ func TestImportChronosRefuses(t *testing.T) {
 	s.run(t, "import", "chronos", "-").want(t, exitUsage, "", "JSON array")
 }
 
+// A job's container is its own here too, on the way in and on the way out.
+func TestImportChronosContainer(t *testing.T) {
+	s := newShell(t, "")
+	const boxed = `"container":{"type":"DOCKER","image":"render:7","network":"BRIDGE","networkInfos":[],"volumes":[{"hostPath":"/srv","containerPath":"/srv","mode":"RO"}],"forcePullImage":true,"parameters":[]}`
+	s.stdin = `[{"name":"render","command":"render","schedule":"R/2030-01-01T00:00:00Z/P1D",` + boxed + `}]`
+	s.run(t, "import", "chronos", "-").want(t, exitOK, "created", "")
+	s.run(t, "job", "show", "render", "-o", "json").want(t, exitOK, `"force_pull": true`, "")
+	s.run(t, "export", "chronos").want(t, exitOK, boxed, "")
+	s.stdin = `[{"name":"render","command":"render","container":{"image":"a","volumes":[{"containerPath":"/a","external":{"name":"v"}}]}}]`
+	s.run(t, "import", "chronos", "-").want(t, exitUsage, "container.volumes[0].external: external volumes are not supported", "1 of 1 jobs are refused")
+}
+
 // A Chronos 2.x serves its jobs below another path.
 func TestImportRunningChronos(t *testing.T) {
 	old := http.NewServeMux()

@@ -19,7 +19,7 @@ import (
 // method, which may take any of what run binds: the context, *globals,
 // console and zerolog.Logger.
 type commandLine struct {
-	globals
+	globals `group:"Flags of every command:"`
 
 	Local     localCmd     `cmd:"" help:"Run everything on this machine: scheduler, API and the local Mesos, in one process."`
 	Scheduler schedulerCmd `cmd:"" help:"Run one of a cluster's schedulers."`

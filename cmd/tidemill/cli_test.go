@@ -183,6 +183,16 @@ func TestJobs(t *testing.T) {
 	s.run(t, "job", "delete", "first").want(t, exitFailed, "", "no job has that name")
 }
 
+// A command's help begins with what is its own.
+func TestHelp(t *testing.T) {
+	s := newShell(t, "")
+	r := s.run(t, "job", "run", "--help")
+	own, common := strings.Index(r.out, "--children"), strings.Index(r.out, "Flags of every command:")
+	if r.code != exitOK || own < 0 || common < own || strings.Index(r.out, "--api=URL") < common {
+		t.Errorf("exit code %d, its own flags at %d, those of every command at %d:\n%s", r.code, own, common, r.out)
+	}
+}
+
 func TestRunWait(t *testing.T) {
 	s := newShell(t, "")
 	s.run(t, "job", "apply", "-f", file(t, "a.yaml", twoJobs)).want(t, exitOK, "", "")
