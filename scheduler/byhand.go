@@ -61,20 +61,27 @@ func (c *Core) markRun(id jobs.RunID, success bool) (jobs.Run, error) {
 	state, reason := jobs.RunFailed, "marked failed by hand"
 	if success {
 		state, reason = jobs.RunSucceeded, "marked successful by hand"
-		x.rec.FireChildren = true
 	}
 	switch {
-	case x.rec.State == state:
-	case !x.rec.State.Final():
-		c.cancel(x, state, reason)
-	default:
-		x.rec.State, x.rec.Reason, x.rec.Marked = state, reason, c.now
-		c.count(x.job, state)
-		c.touch(x)
-		c.touch(stateChange{x.job})
-		c.noticeRun(x)
-		c.tellChildren(x)
+	case x.rec.State == state || x.rec.Cancel == state:
+		return x.view(), nil
+	case x.rec.Cancel != "":
+		return jobs.Run{}, &jobs.Error{
+			Code: jobs.Conflict, Op: "mark", Subject: "run " + string(id),
+			Message: "it is ending as " + string(x.rec.Cancel), Hint: "mark it once it has ended",
+		}
 	}
+	x.rec.FireChildren = x.rec.FireChildren || success
+	if !x.rec.State.Final() {
+		c.cancel(x, state, reason)
+		return x.view(), nil
+	}
+	x.rec.State, x.rec.Reason, x.rec.Marked = state, reason, c.now
+	c.count(x.job, state)
+	c.touch(x)
+	c.touch(stateChange{x.job})
+	c.noticeRun(x)
+	c.tellChildren(x)
 	return x.view(), nil
 }
 

@@ -17,6 +17,8 @@ type pool struct {
 	used    int
 	holders map[jobs.Name]int // slots by job
 	full    gate              // shut while no slot is free
+
+	unreadable string // why its record is; it gives no slots, and stays as it is
 }
 
 func (p *pool) key() string             { return keyPool + string(p.rec.Name) }
@@ -27,16 +29,29 @@ type poolGone struct{ *pool }
 
 func (poolGone) encode(time.Time) []byte { return nil }
 
-func (c *Core) loadPools(records []parsed) error {
+func (c *Core) loadPools(records []parsed) {
 	for _, r := range records {
 		p := &pool{holders: map[jobs.Name]int{}}
+		name := jobs.Name(strings.TrimPrefix(r.Key, keyPool))
 		var err error
 		if p.extra, err = decode(r.Value, &p.rec); err != nil {
-			return fmt.Errorf("the store's record %s cannot be read: %w", r.Key, err)
+			p.rec = jobs.Pool{Name: name}
+			p.unreadable = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
+			c.problems["pool "+string(name)] = p.unreadable
 		}
-		c.pools[p.rec.Name] = p
+		c.pools[name] = p
 	}
-	return nil
+}
+
+// frozen refuses to change a pool whose record cannot be read.
+func (p *pool) frozen(op string) error {
+	if p.unreadable == "" {
+		return nil
+	}
+	return &jobs.Error{
+		Code: jobs.Conflict, Op: op, Subject: "pool " + string(p.rec.Name), Message: p.unreadable,
+		Hint: "a newer tidemill may read it; what takes slots of it waits",
+	}
 }
 
 // gate measures for how long something was shut, so that what waits before it
@@ -135,6 +150,9 @@ func (c *Core) limits(s *split) []jobs.Refusal {
 	if !ok {
 		return []jobs.Refusal{{Code: "pool", Message: fmt.Sprintf("pool %s does not exist; \"tidemill pool set\" creates it", job.Pool.Name)}}
 	}
+	if p.unreadable != "" {
+		return []jobs.Refusal{{Code: "pool", Message: p.unreadable}}
+	}
 	if p.used+job.Pool.Slots <= p.rec.Slots {
 		return nil
 	}
@@ -192,7 +210,7 @@ func (c *Core) checkPool(use jobs.PoolUse) error {
 	}
 	if p, ok := c.pools[use.Name]; !ok {
 		e.Addf("pool.name", "there is no pool %q; create it first: tidemill pool set %[1]s --slots N", use.Name)
-	} else if use.Slots > p.rec.Slots {
+	} else if p.unreadable == "" && use.Slots > p.rec.Slots {
 		e.Addf("pool.slots", "each task takes %d, and pool %s has %d", use.Slots, use.Name, p.rec.Slots)
 	}
 	return e.Err()
@@ -241,6 +259,9 @@ func (c *Core) setPool(rec jobs.Pool) (jobs.PoolView, error) {
 		p = &pool{holders: map[jobs.Name]int{}}
 		c.pools[rec.Name] = p
 	}
+	if err := p.frozen("set"); err != nil {
+		return jobs.PoolView{}, err
+	}
 	p.rec = rec
 	p.full.set(c.now, p.used >= p.rec.Slots)
 	c.wantRevive = true
@@ -253,6 +274,9 @@ func (c *Core) deletePool(name jobs.Name) error {
 	p, ok := c.pools[name]
 	if !ok {
 		return &jobs.Error{Code: jobs.NotFound, Op: "delete", Subject: "pool " + string(name), Message: "there is no such pool", Hint: "tidemill pool list shows them"}
+	}
+	if err := p.frozen("delete"); err != nil {
+		return err
 	}
 	if users := c.usersOf(name); len(users) > 0 {
 		return &jobs.Error{

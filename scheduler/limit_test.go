@@ -264,6 +264,34 @@ func TestHoldSuppressesOffers(t *testing.T) {
 	}
 }
 
+// TestAPoolThatCannotBeRead gives no slots, and is left as it is; all else goes on.
+func TestAPoolThatCannotBeRead(t *testing.T) {
+	s := newScript(t, named("free", func(*jobs.Job) {}))
+	s.setPool("p", 1)
+	s.declare(named("j", func(j *jobs.Job) { j.Pool = jobs.PoolUse{Name: "p"} }))
+	const novel = `{"name":"p","slots":"many"}`
+	s.store[keyPool+"p"] = []byte(novel)
+	s.failover()
+	if problems := s.core.Status().Problems; len(problems) != 1 || !strings.Contains(problems[0], "pools/p cannot be read") {
+		t.Errorf("problems %q", problems)
+	}
+	run := s.start("j", "1")
+	s.start("free", "1")
+	if launched := s.offer("a"); len(launched) != 3 {
+		t.Errorf("launched %v, want the three tasks without a pool", launched)
+	}
+	s.wantBecause(run, "cannot be read")
+	s.declare(named("j", func(j *jobs.Job) { j.Pool, j.Priority = jobs.PoolUse{Name: "p"}, 1 }))
+	for _, do := range []any{SetPool{jobs.Pool{Name: "p", Slots: 5}}, DeletePool{Name: "p"}} {
+		if _, err := s.ask(do); err == nil || !strings.Contains(err.Error(), "cannot be read") {
+			t.Errorf("%T: %v", do, err)
+		}
+	}
+	if got := string(s.store[keyPool+"p"]); got != novel {
+		t.Errorf("the record is %s now", got)
+	}
+}
+
 // TestLimitsAlwaysHold: whatever happens, what is counted is what is at work,
 // and no limit is passed.
 func TestLimitsAlwaysHold(t *testing.T) {

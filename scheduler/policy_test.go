@@ -339,6 +339,26 @@ func TestMark(t *testing.T) {
 	}
 }
 
+// TestMarkOfWhatIsEnding: it was told to end as something else, and says so.
+func TestMarkOfWhatIsEnding(t *testing.T) {
+	s := newScript(t, manual(nil))
+	id := s.start("j", "1")
+	task := s.launchOne("a")
+	s.executorSays(task, jobs.TaskRunning)
+	if _, err := s.ask(KillRun{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ask(MarkRun{ID: id, Success: true}); err == nil || !strings.Contains(err.Error(), "ending as cancelled") {
+		t.Errorf("got %v, want a refusal", err)
+	}
+	s.executorSays(task, jobs.TaskKilled)
+	s.wantRun(id, jobs.RunCancelled)
+	if _, err := s.ask(MarkRun{ID: id, Success: true}); err != nil {
+		t.Error(err)
+	}
+	s.wantRun(id, jobs.RunSucceeded)
+}
+
 // TestOnUnknown: when an attempt is given up whose outcome nobody knows, and
 // what follows. start_by is a minute after the launch, unknown_wait half of one.
 func TestOnUnknown(t *testing.T) {

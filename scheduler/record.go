@@ -214,9 +214,7 @@ func (c *Core) load(list []parsed) error {
 		}
 		c.targets[t.name] = t.Version
 	}
-	if err := c.loadPools(byFamily[keyPool]); err != nil {
-		return err
-	}
+	c.loadPools(byFamily[keyPool])
 	held := map[jobs.Name]string{}
 	c.loadJobs(byFamily[keyJob], held)
 	c.loadStates(byFamily[keyState], held)

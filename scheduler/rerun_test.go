@@ -208,3 +208,31 @@ func TestRerunOfAJobThatIsNotThere(t *testing.T) {
 		}
 	}
 }
+
+// TestRerunsThatHaveNothingLeftToDo: their runs were killed, and their work
+// was quicker. Each is over as soon as it is its turn, and so is the next.
+func TestRerunsThatHaveNothingLeftToDo(t *testing.T) {
+	s := newScript(t, manual(nil))
+	var done []jobs.RunID
+	for _, request := range []string{"1", "2", "3"} {
+		id := s.start("j", request)
+		task := s.launchOne("a")
+		s.executorSays(task, jobs.TaskRunning)
+		if _, err := s.ask(KillRun{ID: id}); err != nil {
+			t.Fatal(err)
+		}
+		s.executorSays(task, jobs.TaskFinished)
+		s.wantRun(id, jobs.RunCancelled)
+		done = append(done, id)
+	}
+	s.start("j", "4")
+	task := s.launchOne("a")
+	var again []jobs.RunID
+	for _, id := range done {
+		again = append(again, s.rerunFailed(id).ID)
+	}
+	s.executorSays(task, jobs.TaskFinished)
+	for _, id := range again {
+		s.wantRun(id, jobs.RunSucceeded)
+	}
+}

@@ -98,6 +98,9 @@ func (c *Core) admit(j *job) {
 		return
 	}
 	for _, x := range slices.Clone(j.live) {
+		if x.rec.State.Final() {
+			continue // one that was started just now had nothing left to do, and let this one pass
+		}
 		if x.rec.State != jobs.RunPending || x.rec.Cancel != "" {
 			if x.pinned().Overlap != jobs.OverlapAllow {
 				return // it is under way: the others wait

@@ -119,7 +119,7 @@ func (c *client) begin(until time.Duration) {
 func (c *client) declarePools(left []jobs.Pool) {
 	if len(left) > 0 {
 		c.ask(scheduler.SetPool{Pool: left[0]}, func(a scheduler.Answer) {
-			if a.Err != nil {
+			if code, _ := jobs.CodeOf(a.Err); a.Err != nil && code != jobs.Conflict { // it cannot be read just now
 				c.w.model.violate("pool %s was refused: %v", left[0].Name, a.Err)
 			}
 			c.declarePools(left[1:])

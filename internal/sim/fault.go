@@ -199,7 +199,7 @@ func (w *world) clocksOff(f Fault) {
 func (w *world) spoil(f Fault) {
 	var keys []string
 	for key := range w.store.records {
-		if family, _, _ := strings.Cut(key, "/"); slices.Contains([]string{"jobs", "state", "runs", "tasks"}, family) {
+		if family, _, _ := strings.Cut(key, "/"); slices.Contains([]string{"jobs", "state", "runs", "tasks", "pools"}, family) {
 			keys = append(keys, key)
 		}
 	}

@@ -71,6 +71,9 @@ func (m *model) checkLimits() {
 		if p == nil || !a.holds() {
 			continue
 		}
+		if p.Pool.Name != "" && p.Pool.Name == m.by.blind {
+			m.violate("attempt %s is launched by a leader that cannot read its pool", a.rec.ID)
+		}
 		busy, slots := 0, 0
 		for _, other := range m.attempts {
 			if other.recorded && counts(other) {

@@ -302,7 +302,9 @@ func (m *master) toAgent(id string, do func(*agent)) {
 
 func (m *master) kill(c scheduler.Kill) {
 	if t := m.tasks[c.Task]; t != nil {
-		m.toAgent(t.agent.id, func(a *agent) { a.kill(c.Task) })
+		if !m.w.chance(10) { // its messages may be lost
+			m.toAgent(t.agent.id, func(a *agent) { a.kill(c.Task) })
+		}
 		return
 	}
 	m.answer(scheduler.TaskRef{Task: c.Task, Agent: c.Agent})

@@ -113,10 +113,10 @@ func (s *store) load() []scheduler.Record {
 	return out
 }
 
-// jobOf is the job that a record belongs to.
+// jobOf is the job, or pool, that a record belongs to.
 func jobOf(key string) jobs.Name {
 	family, name, _ := strings.Cut(key, "/")
-	if family != "jobs" && family != "state" {
+	if family == "runs" || family == "tasks" || family == "plans" {
 		name, _, _ = strings.Cut(name, ".")
 	}
 	return jobs.Name(name)
