@@ -144,9 +144,11 @@ func (cmd localCmd) welcome(ctx context.Context, g *globals, c console, to greet
 		return err
 	}
 	to.api = o.Advertise
-	if to.api != g.API {
-		to.exports = append([]string{"TIDEMILL_API=" + to.api}, to.exports...)
+	settings, err := g.exports(to.api)
+	if err != nil {
+		return err
 	}
+	to.exports = append(settings, to.exports...)
 	if !cmd.Empty {
 		if to.examples, err = addExamples(ctx, api); err != nil {
 			log.Error().Err(err).Msg("the example jobs could not be added")
@@ -154,6 +156,23 @@ func (cmd localCmd) welcome(ctx context.Context, g *globals, c console, to greet
 	}
 	_, err = io.WriteString(c.Out, to.text())
 	return err
+}
+
+// exports are what the commands of another terminal do not find at api by
+// themselves.
+func (g *globals) exports(api string) ([]string, error) {
+	var out []string
+	if api != g.API {
+		out = append(out, "TIDEMILL_API="+api)
+	}
+	if g.TokenFile != "" {
+		path, err := filepath.Abs(g.TokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("name the token file: %w", err)
+		}
+		out = append(out, "TIDEMILL_TOKEN_FILE="+path)
+	}
+	return out, nil
 }
 
 // greeting is what a person has to know of a local Tidemill that is up.

@@ -270,6 +270,26 @@ func readOnly(t *testing.T, dir string) {
 	}
 }
 
+func TestTheGreetingTellsWhereAPIAndTokenAre(t *testing.T) {
+	t.Chdir(t.TempDir())
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		flags globals
+		want  []string
+	}{
+		{globals{API: "http://127.0.0.1:8470"}, nil},
+		{globals{API: "http://127.0.0.1:1", TokenFile: "token"}, []string{"TIDEMILL_API=http://127.0.0.1:8470", "TIDEMILL_TOKEN_FILE=" + here + "/token"}},
+		{globals{API: "http://127.0.0.1:8470", TokenFile: "/etc/token"}, []string{"TIDEMILL_TOKEN_FILE=/etc/token"}},
+	} {
+		if got, err := c.flags.exports("http://127.0.0.1:8470"); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%+v: %q, %v; want %q", c.flags, got, err, c.want)
+		}
+	}
+}
+
 func TestTheGreetingNamesTheProgramAsItIsCalled(t *testing.T) {
 	here := t.TempDir()
 	program := filepath.Join(here, "bin", "tidemill")
