@@ -31,6 +31,7 @@ func TestRollup(t *testing.T) {
 	t.Run("whole runs", func(t *testing.T) { testWholeRuns(t, s) })
 	t.Run("totals are exact after the last run", func(t *testing.T) { testExact(t, s) })
 	t.Run("a later version was planned", func(t *testing.T) { testLaterVersion(t, s) })
+	t.Run("failed splits run again", func(t *testing.T) { testFailedSplits(t, s) })
 	t.Run("full repairs", func(t *testing.T) { testFullRepairs(t, s) })
 	t.Run("full marks what it repairs", func(t *testing.T) { testFullMarks(t, s) })
 	t.Run("old plans", func(t *testing.T) { testOldPlan(t, s) })
@@ -383,6 +384,46 @@ func (w *world) step() {
 			}
 		}
 		w.reported()
+	}
+}
+
+// testFailedSplits: every other split fails, and a run of its own does those
+// again. What it publishes is what both left.
+func testFailedSplits(t *testing.T, s *cassandra.Session) {
+	for _, mode := range []string{Incremental, Full} {
+		w := newWorld(t, s, 3)
+		w.spec.Mode = mode
+		w.write(w.someEvents(300))
+		r := w.newRun().planned()
+		again := w.newRun()
+		again.Origin, again.Version, again.Shared, again.plan = r.Run, r.Version, r.Shared, r.plan
+		var former []int
+		kept := 0
+		for _, split := range r.plan.Splits {
+			if split.Stage != 1 {
+				continue
+			}
+			a := again.Assignment
+			a.Attempt = 2
+			if split.Number%2 == 0 {
+				kept++
+				a = r.Assignment
+				a.Attempt = 1
+			}
+			a.Stage, a.Split = 1, split
+			if _, err := r.work(a).do(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			former = append(former, a.Attempt)
+		}
+		if kept == 0 || kept == len(former) {
+			t.Fatalf("%s: %d of %d splits are kept", mode, kept, len(former))
+		}
+		again.Former = former
+		again.stage(2)
+		again.stage(3)
+		w.reported()
+		w.check()
 	}
 }
 
