@@ -88,7 +88,7 @@ func read(records []Record) *contents {
 
 func (c *contents) take(r Record) error {
 	_, name, _ := strings.Cut(r.Key, "/")
-	switch r.family() {
+	switch family(r.Key) {
 	case keyJob:
 		return takeInto(c.jobs, jobs.Name(name), r.Value)
 	case keyState:
@@ -161,7 +161,6 @@ func (c *contents) checkClock(key string, clock, now time.Time) {
 }
 
 func (c *contents) checkJobs(kinds *jobs.Registry) {
-	core := New(DefaultConfig(), kinds)
 	for _, name := range slices.Sorted(maps.Keys(c.jobs)) {
 		rec, key := c.jobs[name], keyJob+string(name)
 		if rec.Job.Name != name {
@@ -170,7 +169,7 @@ func (c *contents) checkJobs(kinds *jobs.Registry) {
 		if rec.Deleted {
 			continue
 		}
-		if err := core.compile(&job{name: name, rec: *rec}); err != nil {
+		if err := compile(kinds, &job{name: name, rec: *rec}); err != nil {
 			c.find(key, Unreadable, "run the tidemill that took it, or apply the job anew: tidemill job apply", "%v", err)
 		}
 		for _, parent := range rec.Job.After {

@@ -45,17 +45,23 @@ func NewEngine(cfg Config, kinds *jobs.Registry) *Engine {
 
 // Load takes in the records of a store, once, before the first Step.
 func (e *Engine) Load(records []Record) error {
-	list := make([]parsed, len(records))
-	for i, r := range records {
-		list[i] = parse(r)
+	copied := newReplica(e.core.kinds)
+	for _, r := range records {
+		copied.tell(Change(r))
 	}
-	return e.load(list)
+	return e.load(copied)
 }
 
-func (e *Engine) load(list []parsed) error {
-	for _, p := range list {
-		e.stored.put(p.Key, len(p.Key)+len(p.Value))
+// load takes a copy of a store over, once, before the first Step. Nothing is left of the copy.
+func (e *Engine) load(r *replica) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]parsed, 0, len(r.records))
+	for _, p := range r.records {
+		e.stored.put(p.key, p.size)
+		list = append(list, p)
 	}
+	r.records = map[string]parsed{}
 	return e.core.load(list)
 }
 

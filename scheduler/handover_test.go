@@ -25,7 +25,7 @@ func (s *surroundings) note(what string) {
 	s.noted = append(s.noted, what)
 }
 
-func (s *surroundings) Campaign(ctx context.Context) (Leadership, error) {
+func (s *surroundings) Campaign(ctx context.Context, _ Copy) (Leadership, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -34,6 +34,7 @@ func (s *surroundings) Campaign(ctx context.Context) (Leadership, error) {
 func (*surroundings) Leader() (string, bool)                         { return "", true }
 func (*surroundings) Schedulers() []string                           { return nil }
 func (*surroundings) Load(context.Context, func(Record) error) error { return nil }
+func (*surroundings) CatchUp(context.Context) error                  { return nil }
 func (*surroundings) Commit(context.Context, Batch) error            { return nil }
 func (*surroundings) Term() int64                                    { return 1 }
 func (s *surroundings) Lost() <-chan struct{}                        { return s.lost }

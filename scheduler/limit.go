@@ -32,11 +32,11 @@ func (poolGone) encode(time.Time) []byte { return nil }
 func (c *Core) loadPools(records []parsed) {
 	for _, r := range records {
 		p := &pool{holders: map[jobs.Name]int{}}
-		name := jobs.Name(strings.TrimPrefix(r.Key, keyPool))
+		name := jobs.Name(strings.TrimPrefix(r.key, keyPool))
 		var err error
-		if p.extra, err = decode(r.Value, &p.rec); err != nil {
+		if p.extra, err = decode(r.raw, &p.rec); err != nil {
 			p.rec = jobs.Pool{Name: name}
-			p.unreadable = fmt.Sprintf("record %s cannot be read: %v", r.Key, err)
+			p.unreadable = fmt.Sprintf("record %s cannot be read: %v", r.key, err)
 			c.problems["pool "+string(name)] = p.unreadable
 		}
 		c.pools[name] = p

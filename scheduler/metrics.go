@@ -16,6 +16,7 @@ const collectTimeout = 2 * time.Second
 type metrics struct {
 	s       *Scheduler
 	leading *prometheus.Desc
+	records *prometheus.Desc
 	values  []metric // of the leader only
 }
 
@@ -38,7 +39,10 @@ type reading struct {
 
 // Metrics is a collector of this scheduler's status, for a registry.
 func (s *Scheduler) Metrics() prometheus.Collector {
-	m := &metrics{s: s, leading: describe("leading", "1 while this scheduler leads; the others show nothing else.")}
+	m := &metrics{
+		s: s, leading: describe("leading", "1 while this scheduler leads."),
+		records: describe("store_records", "Records of the store: the leader knows all, a scheduler that stands by those that it has copied. These two show nothing more."),
+	}
 	for _, v := range []struct {
 		name, help string
 		of         func(*reading) float64
@@ -90,21 +94,23 @@ func describe(name, help string) *prometheus.Desc {
 // Describe lists the metrics.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	out <- m.leading
+	out <- m.records
 	for _, v := range m.values {
 		out <- v.desc
 	}
 }
 
-// Collect reads them. One that does not lead shows nothing but "leading 0";
-// nothing but "leading 1" comes from a leader whose loop does not answer.
+// Collect reads them. One that does not lead shows but how it stands by; so
+// does a leader whose loop does not answer.
 func (m *metrics) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
+	defer cancel()
 	t, err := m.s.leading()
 	out <- prometheus.MustNewConstMetric(m.leading, prometheus.GaugeValue, truth(err == nil))
+	out <- prometheus.MustNewConstMetric(m.records, prometheus.GaugeValue, float64(m.s.records(ctx)))
 	if err != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
-	defer cancel()
 	var r reading
 	if err := t.look(ctx, func(c *Core) {
 		r = c.reading(m.s.opt.Now())

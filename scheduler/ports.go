@@ -53,9 +53,16 @@ type Store interface {
 	Commit(ctx context.Context, b Batch) error
 }
 
+// Copy is told of the store's records: each as it is, or, where the Value is nil, that it is gone.
+// It may be called for several keys at once.
+type Copy func(Change)
+
 // Leadership is one term of one leader.
 type Leadership interface {
 	Store
+	// CatchUp tells the copy that was given to Campaign of what it was not told: after it, and before
+	// the first Commit, the copy has all records of the store as they are.
+	CatchUp(ctx context.Context) error
 	Term() int64
 	// Lost is closed when the term is known to be over.
 	Lost() <-chan struct{}
@@ -66,8 +73,9 @@ type Leadership interface {
 // Elector finds out who leads.
 type Elector interface {
 	// Campaign blocks until this scheduler leads or ctx ends. The term is
-	// raised, fenced and durable when it returns.
-	Campaign(ctx context.Context) (Leadership, error)
+	// raised, fenced and durable when it returns. Meanwhile it may tell the copy, where there is one,
+	// of the store's records, so that little is left for CatchUp.
+	Campaign(ctx context.Context, copy Copy) (Leadership, error)
 	// Leader is the leading scheduler's base URL, where one is known.
 	Leader() (string, bool)
 	// Schedulers are the base URLs of all schedulers that are up.

@@ -154,45 +154,12 @@ func mustJSON(v any) []byte {
 	return b
 }
 
-// parsed is a record that was taken apart. That is most of the work of a
-// load, and depends on nothing else.
-type parsed struct {
-	Record
-	value any // a *jobRecord, *stateRecord, *jobs.Run or *jobs.Task, by its family; else nil
-	extra unknown
-	err   error
-}
-
-func parse(r Record) parsed {
-	p := parsed{Record: r}
-	switch r.family() {
-	case keyJob:
-		p.value = &jobRecord{}
-	case keyState:
-		p.value = &stateRecord{}
-	case keyRun:
-		p.value = &jobs.Run{}
-	case keyTask:
-		p.value = &jobs.Task{}
-	default:
-		return p
-	}
-	p.extra, p.err = decode(r.Value, p.value)
-	return p
-}
-
-// family is the first part of a record's key, with its slash.
-func (r Record) family() string {
-	family, _, _ := strings.Cut(r.Key, "/")
-	return family + "/"
-}
-
 // Load takes in the records of a store. It is called once, before the first
 // Step. Records that cannot be read hold their job; an unknown format is an error.
 func (c *Core) Load(records []Record) error {
 	list := make([]parsed, len(records))
 	for i, r := range records {
-		list[i] = parse(r)
+		list[i] = parse(c.kinds, r)
 	}
 	return c.load(list)
 }
@@ -200,17 +167,18 @@ func (c *Core) Load(records []Record) error {
 func (c *Core) load(list []parsed) error {
 	byFamily := map[string][]parsed{}
 	for _, p := range list {
-		byFamily[p.family()] = append(byFamily[p.family()], p)
-		if p.Key == keyMeta {
-			if err := c.loadMeta(p.Record); err != nil {
+		f := family(p.key)
+		byFamily[f] = append(byFamily[f], p)
+		if p.key == keyMeta {
+			if err := c.loadMeta(p); err != nil {
 				return err
 			}
 		}
 	}
-	for _, r := range byFamily[keyTarget] {
-		t := targetRecord{name: strings.TrimPrefix(r.Key, keyTarget)}
-		if err := json.Unmarshal(r.Value, &t); err != nil {
-			return fmt.Errorf("the store's record %s cannot be read: %w", r.Key, err)
+	for _, p := range byFamily[keyTarget] {
+		t := targetRecord{name: strings.TrimPrefix(p.key, keyTarget)}
+		if err := json.Unmarshal(p.raw, &t); err != nil {
+			return fmt.Errorf("the store's record %s cannot be read: %w", p.key, err)
 		}
 		c.targets[t.name] = t.Version
 	}
@@ -231,10 +199,10 @@ func (c *Core) load(list []parsed) error {
 	return nil
 }
 
-func (c *Core) loadMeta(r Record) error {
+func (c *Core) loadMeta(p parsed) error {
 	var err error
-	if c.meta.extra, err = decode(r.Value, &c.meta); err != nil {
-		return fmt.Errorf("the store's record %s cannot be read: %w", r.Key, err)
+	if c.meta.extra, err = decode(p.raw, &c.meta); err != nil {
+		return fmt.Errorf("the store's record %s cannot be read: %w", p.key, err)
 	}
 	if c.meta.Format > Format {
 		return &jobs.Error{
@@ -264,16 +232,15 @@ func (c *Core) advance(stored ...time.Time) {
 
 func (c *Core) loadJobs(records []parsed, held map[jobs.Name]string) {
 	for _, r := range records {
-		name := jobs.Name(strings.TrimPrefix(r.Key, keyJob))
-		j := &job{name: name}
-		c.jobs[name] = j
+		j := r.value.(*job)
+		c.jobs[j.name] = j
 		if r.err != nil {
-			held[name] = fmt.Sprintf("record %s cannot be read: %v", r.Key, r.err)
+			j.rec, j.recExtra = jobRecord{}, nil
+			held[j.name] = fmt.Sprintf("record %s cannot be read: %v", r.key, r.err)
 			continue
 		}
-		j.rec, j.recExtra = *r.value.(*jobRecord), r.extra
-		if err := c.compile(j); err != nil { // applying it anew may mend it
-			c.hold(j, fmt.Sprintf("record %s: %v", r.Key, err))
+		if r.wrong != nil { // applying it anew may mend it
+			c.hold(j, fmt.Sprintf("record %s: %v", r.key, r.wrong))
 		}
 		if j.declared() {
 			c.graph.Put(j.rec.Job)
@@ -281,29 +248,16 @@ func (c *Core) loadJobs(records []parsed, held map[jobs.Name]string) {
 	}
 }
 
-// compile prepares what is derived from a job's declaration.
-func (c *Core) compile(j *job) error {
-	full, traits, err := c.kinds.Check(j.rec.Job)
-	if err != nil {
-		return err
-	}
-	j.rec.Job, j.traits, j.sched = full, traits, nil // an older program left out what it did not know
-	if j.rec.Job.Schedule != nil {
-		j.sched, err = j.rec.Job.Schedule.Compile(j.name, j.rec.FirstApplied)
-	}
-	return err
-}
-
 func (c *Core) loadStates(records []parsed, held map[jobs.Name]string) {
 	for _, r := range records {
-		name := jobs.Name(strings.TrimPrefix(r.Key, keyState))
+		name := jobs.Name(strings.TrimPrefix(r.key, keyState))
 		j, ok := c.jobs[name]
 		if !ok { // of a job that was deleted: its incarnation lives on
 			j = &job{name: name, rec: jobRecord{Deleted: true}}
 			c.jobs[name] = j
 		}
 		if r.err != nil {
-			held[name] = fmt.Sprintf("record %s cannot be read: %v", r.Key, r.err)
+			held[name] = fmt.Sprintf("record %s cannot be read: %v", r.key, r.err)
 			continue
 		}
 		j.state, j.stateExtra = *r.value.(*stateRecord), r.extra
@@ -314,23 +268,23 @@ func (c *Core) loadStates(records []parsed, held map[jobs.Name]string) {
 func (c *Core) loadRuns(records, plans []parsed, held map[jobs.Name]string) {
 	chunks := map[string][]byte{}
 	for _, p := range plans {
-		chunks[p.Key] = p.Value
+		chunks[p.key] = p.raw
 	}
 	for _, r := range records {
-		id := jobs.RunID(strings.TrimPrefix(r.Key, keyRun))
+		id := jobs.RunID(strings.TrimPrefix(r.key, keyRun))
 		parts, err := jobs.ParseRunID(id)
 		if err != nil {
-			c.problems[r.Key] = err.Error()
+			c.problems[r.key] = err.Error()
 			continue
 		}
 		if r.err != nil {
-			held[parts.Job] = fmt.Sprintf("record %s cannot be read: %v", r.Key, r.err)
+			held[parts.Job] = fmt.Sprintf("record %s cannot be read: %v", r.key, r.err)
 			continue
 		}
-		x := &run{rec: *r.value.(*jobs.Run), extra: r.extra, tasks: map[jobs.TaskID]*task{}}
+		x := r.value.(*run)
 		j, ok := c.jobs[x.rec.Job]
 		if !ok {
-			held[parts.Job] = fmt.Sprintf("record %s belongs to a job that is not there", r.Key)
+			held[parts.Job] = fmt.Sprintf("record %s belongs to a job that is not there", r.key)
 			continue
 		}
 		x.job = j
@@ -346,8 +300,8 @@ func (c *Core) loadRuns(records, plans []parsed, held map[jobs.Name]string) {
 			continue
 		}
 		j.live = append(j.live, x)
-		if err := c.restoreRun(x, chunks); err != nil {
-			held[parts.Job] = fmt.Sprintf("record %s: %v", r.Key, err)
+		if err := c.restoreRun(x, r.wrong, chunks); err != nil {
+			held[parts.Job] = fmt.Sprintf("record %s: %v", r.key, err)
 		}
 	}
 	for _, j := range c.jobs {
@@ -380,15 +334,13 @@ func storedPlan(x *run, chunks map[string][]byte) (*jobs.Plan, error) {
 }
 
 // restoreRun rebuilds what a live run's record implies.
-func (c *Core) restoreRun(x *run, chunks map[string][]byte) error {
+func (c *Core) restoreRun(x *run, wrong error, chunks map[string][]byte) (err error) {
 	if x.rec.Pinned == nil {
 		return fmt.Errorf("a live run without its job")
 	}
-	full, traits, err := c.kinds.Check(*x.rec.Pinned)
-	if err != nil {
-		return err
+	if wrong != nil {
+		return wrong
 	}
-	x.rec.Pinned, x.traits = &full, traits
 	if x.plan, err = storedPlan(x, chunks); err != nil {
 		return err
 	}
@@ -400,18 +352,18 @@ func (c *Core) restoreRun(x *run, chunks map[string][]byte) error {
 
 func (c *Core) loadTasks(records []parsed, held map[jobs.Name]string) {
 	for _, r := range records {
-		id := jobs.TaskID(strings.TrimPrefix(r.Key, keyTask))
+		id := jobs.TaskID(strings.TrimPrefix(r.key, keyTask))
 		parts, err := jobs.ParseTaskID(id)
 		if err != nil {
-			c.problems[r.Key] = err.Error()
+			c.problems[r.key] = err.Error()
 			continue
 		}
 		if r.err != nil {
 			runParts, _ := jobs.ParseRunID(parts.Run)
-			held[runParts.Job] = fmt.Sprintf("record %s cannot be read: %v", r.Key, r.err)
+			held[runParts.Job] = fmt.Sprintf("record %s cannot be read: %v", r.key, r.err)
 			continue
 		}
-		t := &task{rec: *r.value.(*jobs.Task), extra: r.extra}
+		t := r.value.(*task)
 		x, ok := c.runs[t.rec.Run]
 		if !ok || x.rec.State.Final() { // its run took it into its record, or is unreadable and holds its job
 			continue

@@ -233,7 +233,7 @@ func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) jobs.Applied {
 	j.rec.Job, j.traits, j.held, j.words = n, traits, "", ""
 	delete(c.problems, "job "+string(n.Name))
 	j.due = c.now.Add(-1) // earlier arrangements are void
-	if err := c.compile(j); err != nil {
+	if err := compile(c.kinds, j); err != nil {
 		j.held = err.Error() // cannot be: it was checked
 	}
 	c.setEdges(j)

@@ -44,8 +44,9 @@ type Scheduler struct {
 	opt Options
 	hub *hub
 
-	mu   sync.Mutex
-	term *term
+	mu     sync.Mutex
+	term   *term
+	copied *replica // while it does not lead
 }
 
 // NewScheduler makes one; Serve makes it work.
@@ -98,17 +99,19 @@ const maxPatience = 5 * time.Minute
 
 // lead campaigns and leads for a term, and says whether the term was ever subscribed.
 func (s *Scheduler) lead(ctx context.Context, patience time.Duration) (subscribed bool, err error) {
-	leader, err := s.opt.Elector.Campaign(ctx)
+	copied := newReplica(s.opt.Kinds)
+	s.set(nil, copied)
+	leader, err := s.opt.Elector.Campaign(ctx, copied.tell)
 	if err != nil {
 		return false, err
 	}
 	defer s.resign(ctx, leader)
 	t := newTerm(&s.opt, leader, s.hub.publish)
-	if err := t.load(ctx); err != nil {
+	if err := t.load(ctx, copied); err != nil {
 		return false, err
 	}
-	s.set(t)
-	defer s.set(nil)
+	s.set(t, nil)
+	defer s.set(nil, nil)
 	err = t.run(ctx, patience)
 	return t.subscribed, err
 }
@@ -118,7 +121,7 @@ func (s *Scheduler) lead(ctx context.Context, patience time.Duration) (subscribe
 func (s *Scheduler) forget(ctx context.Context, why error) error {
 	var removed *RemovedError
 	errors.As(why, &removed)
-	leader, err := s.opt.Elector.Campaign(ctx)
+	leader, err := s.opt.Elector.Campaign(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -143,10 +146,10 @@ func (s *Scheduler) resign(ctx context.Context, leader Leadership) {
 	}
 }
 
-func (s *Scheduler) set(t *term) {
+func (s *Scheduler) set(t *term, copied *replica) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.term = t
+	s.term, s.copied = t, copied
 }
 
 func (s *Scheduler) leading() (*term, error) {
@@ -156,6 +159,20 @@ func (s *Scheduler) leading() (*term, error) {
 		return nil, errNotLeading
 	}
 	return s.term, nil
+}
+
+// records is how many records of the store this scheduler knows of.
+func (s *Scheduler) records(ctx context.Context) (n int) {
+	s.mu.Lock()
+	t, copied := s.term, s.copied
+	s.mu.Unlock()
+	switch {
+	case copied != nil:
+		n = copied.size()
+	case t != nil:
+		_ = t.look(ctx, func(*Core) { n, _ = t.engine.Stored() }) // at the term's end: none
+	}
+	return n
 }
 
 // request asks the leading term for something, and waits for its durability.

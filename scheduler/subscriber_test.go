@@ -36,7 +36,7 @@ type rivals struct {
 	measured atomic.Int64
 }
 
-func (r *rivals) Campaign(context.Context) (Leadership, error) {
+func (r *rivals) Campaign(context.Context, Copy) (Leadership, error) {
 	r.began, r.lost = time.Now(), make(chan struct{})
 	return r, nil
 }
@@ -45,6 +45,7 @@ func (r *rivals) Schedulers() []string                           { return r.urls
 func (r *rivals) Term() int64                                    { return int64(len(r.terms)) + 1 }
 func (r *rivals) Lost() <-chan struct{}                          { return r.lost }
 func (r *rivals) Load(context.Context, func(Record) error) error { return nil }
+func (*rivals) CatchUp(context.Context) error                    { return nil }
 func (r *rivals) Commit(context.Context, Batch) error {
 	if r.ahead != nil {
 		r.measured.Store(int64(r.ahead()))

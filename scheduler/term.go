@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -67,37 +66,21 @@ func newTerm(opt *Options, leader Leadership, notify func(jobs.Notice)) *term {
 	return t
 }
 
-// load reads the store into the core.
-func (t *term) load(ctx context.Context) error {
+// load makes the core of the copy of the store, once that is the store.
+func (t *term) load(ctx context.Context, copied *replica) error {
 	began := time.Now()
-	records, err := t.readAndParse(ctx)
-	if err != nil {
+	before := copied.size()
+	if err := t.leader.CatchUp(ctx); err != nil {
 		return fmt.Errorf("load the store: %w", err)
 	}
-	read := time.Since(began)
-	if err := t.engine.load(records); err != nil {
+	caughtUp := time.Since(began)
+	records := copied.size()
+	if err := t.engine.load(copied); err != nil {
 		return err
 	}
-	t.log.Info().Int("records", len(records)).Dur("read", read).Dur("took", time.Since(began)).Msg("leading: the store is loaded")
+	t.log.Info().Int("records", records).Int("copied_before", before).Dur("catch_up", caughtUp).Dur("took", time.Since(began)).
+		Msg("leading: the store is loaded")
 	return nil
-}
-
-// readAndParse takes records apart while the store still sends others.
-func (t *term) readAndParse(ctx context.Context) ([]parsed, error) {
-	read := make(chan Record, eventQueue)
-	parts := make([][]parsed, runtime.GOMAXPROCS(0))
-	var parsers sync.WaitGroup
-	for i := range parts {
-		parsers.Go(func() {
-			for r := range read {
-				parts[i] = append(parts[i], parse(r))
-			}
-		})
-	}
-	err := t.leader.Load(ctx, func(r Record) error { read <- r; return nil })
-	close(read)
-	parsers.Wait()
-	return slices.Concat(parts...), err
 }
 
 // run leads until ctx ends, the term is lost, or nothing more can be done.

@@ -38,14 +38,14 @@ func Upgrade(store []Record) ([]Group, UpgradeReport, error) {
 			continue
 		}
 		if !sameJSON(value, r.Value) {
-			report.Rewritten[strings.TrimSuffix(r.family(), "/")]++
+			report.Rewritten[strings.TrimSuffix(family(r.Key), "/")]++
 			groups = append(groups, Group{{Key: r.Key, Value: value}})
 		}
 	}
 	report.From = meta.Format
 	if meta.Format > Format || meta.Importing != "" {
 		c := New(DefaultConfig(), nil)
-		return nil, report, c.loadMeta(Record{Key: keyMeta, Value: encode(&meta, meta.extra)})
+		return nil, report, c.loadMeta(parsed{key: keyMeta, raw: encode(&meta, meta.extra)})
 	}
 	if len(store) > 0 && meta.Format < Format {
 		meta.Format = Format
@@ -56,7 +56,7 @@ func Upgrade(store []Record) ([]Group, UpgradeReport, error) {
 
 // rewrite gives a record as this program writes it.
 func rewrite(r Record) ([]byte, error) {
-	switch r.family() {
+	switch family(r.Key) {
 	case keyJob:
 		return rewriteAs[jobRecord](r)
 	case keyState:

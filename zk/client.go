@@ -86,8 +86,10 @@ func (c *Client) furnish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(c.ensure(ctx, c.term(), zero), c.ensure(ctx, c.election(), nil), c.ensure(ctx, c.records(), nil)); err != nil {
-		return err
+	for path, data := range map[string][]byte{c.term(): zero, c.election(): nil, c.records(): nil, c.journal(): nil} {
+		if err := c.ensure(ctx, path, data); err != nil {
+			return err
+		}
 	}
 	made, err := retry(ctx, c.connection, func() ([]string, error) { return c.names(c.records()) })
 	if err != nil || len(made) == buckets {

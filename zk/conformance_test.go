@@ -81,6 +81,13 @@ func newCluster(t testing.TB) cluster {
 	return cluster{newRoot(), servers(t)[0]}
 }
 
+func (m memberOf) Disconnect() {
+	m.proxy.setCut(true)
+	m.proxy.setCut(false)
+}
+
+func (m memberOf) Follows() bool { return true }
+
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Cluster { return newCluster(t) })
 }
@@ -88,7 +95,7 @@ func TestConformance(t *testing.T) {
 func BenchmarkCommit(b *testing.B) {
 	for _, changes := range []int{1, 100, 1500} {
 		b.Run(fmt.Sprintf("changes=%d", changes), func(b *testing.B) {
-			l, err := join(b, options(b, newRoot(), servers(b)...)).Campaign(b.Context())
+			l, err := join(b, options(b, newRoot(), servers(b)...)).Campaign(b.Context(), nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -102,7 +109,7 @@ func BenchmarkLoad(b *testing.B) {
 	own := stacktest.Own(b, stack.Options{ZooKeeper: 1, ZooKeeperHeap: "1g"})
 	o := options(b, newRoot(), own.Addresses().ZooKeeper)
 	o.SessionTimeout = 20 * time.Second // outlasts the filling on a loaded machine
-	l, err := join(b, o).Campaign(b.Context())
+	l, err := join(b, o).Campaign(b.Context(), nil)
 	if err != nil {
 		b.Fatal(err)
 	}

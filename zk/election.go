@@ -17,10 +17,13 @@ import (
 // znode was removed.
 var errDisplaced = errors.New("no longer a candidate")
 
-// Campaign stands for election until this scheduler leads, or ctx ends.
-func (c *Client) Campaign(ctx context.Context) (scheduler.Leadership, error) {
+// Campaign stands for election until this scheduler leads, or ctx ends. While it waits for its
+// turn the copy follows the records.
+func (c *Client) Campaign(ctx context.Context, copy scheduler.Copy) (scheduler.Leadership, error) {
+	f := newFollower(c, copy)
+	defer f.end()
 	for {
-		l, err := c.stand(ctx)
+		l, err := c.stand(ctx, f)
 		switch {
 		case err == nil:
 			return l, nil
@@ -36,14 +39,14 @@ func (c *Client) Campaign(ctx context.Context) (scheduler.Leadership, error) {
 }
 
 // stand enters one election and waits to win it.
-func (c *Client) stand(ctx context.Context) (*Leadership, error) {
+func (c *Client) stand(ctx context.Context, f *follower) (*Leadership, error) {
 	s, err := c.await(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// The id finds the znode again when the answer to its creation was lost.
 	id := rand.Text()
-	l, err := c.win(ctx, s, id)
+	l, err := c.win(ctx, s, id, f)
 	if err != nil {
 		c.withdraw(id)
 		return nil, err
@@ -51,12 +54,12 @@ func (c *Client) stand(ctx context.Context) (*Leadership, error) {
 	return l, nil
 }
 
-func (c *Client) win(ctx context.Context, s *session, id string) (*Leadership, error) {
+func (c *Client) win(ctx context.Context, s *session, id string, f *follower) (*Leadership, error) {
 	name, err := c.enrol(ctx, s, id)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.awaitTurn(ctx, s, name); err != nil {
+	if err := c.awaitTurn(ctx, s, name, f); err != nil {
 		return nil, err
 	}
 	term, err := c.raise(ctx, s, name)
@@ -66,7 +69,11 @@ func (c *Client) win(ctx context.Context, s *session, id string) (*Leadership, e
 	if err := c.sync(ctx, c.term()); err != nil {
 		return nil, err
 	}
-	l := newLeadership(c, s, id, term)
+	f.end()
+	if err := f.ended(ctx); err != nil {
+		return nil, err
+	}
+	l := newLeadership(c, s, id, term, f)
 	if !c.start(func() { l.guard(c.candidate(name)) }) {
 		return nil, gozk.ErrClosing
 	}
@@ -119,7 +126,7 @@ func (c *Client) candidates(ctx context.Context) ([]string, error) {
 
 // awaitTurn waits until no candidate is before this one. It watches the one right before it only,
 // so that an election wakes one scheduler and not all.
-func (c *Client) awaitTurn(ctx context.Context, s *session, name string) error {
+func (c *Client) awaitTurn(ctx context.Context, s *session, name string, f *follower) error {
 	for {
 		names, err := c.candidates(ctx)
 		if err != nil {
@@ -132,6 +139,7 @@ func (c *Client) awaitTurn(ctx context.Context, s *session, name string) error {
 		case place == 0:
 			return nil
 		}
+		f.start(ctx)
 		event, err := c.watchData(ctx, c.candidate(names[place-1]))
 		if errors.Is(err, gozk.ErrNoNode) {
 			continue

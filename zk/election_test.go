@@ -60,7 +60,7 @@ func inBackground(t testing.TB, c *Client) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = c.Campaign(ctx) // ends with ctx, or leads
+		_, _ = c.Campaign(ctx, nil) // ends with ctx, or leads
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 }
@@ -92,7 +92,7 @@ func TestCandidateOutlivesItsSession(t *testing.T) {
 	ctx := bounded(t)
 	go func() {
 		defer close(done)
-		if next, err := b.Campaign(ctx); err == nil {
+		if next, err := b.Campaign(ctx, nil); err == nil {
 			won <- next.(*Leadership)
 		}
 	}()
@@ -148,7 +148,7 @@ func TestCloseHandsOverAtOnce(t *testing.T) {
 		t.Errorf("handing over took %v", took)
 	}
 	wantFenced(t, l, batch(1))
-	if _, err := a.Campaign(bounded(t)); err == nil {
+	if _, err := a.Campaign(bounded(t), nil); err == nil {
 		t.Error("a closed client leads")
 	}
 }

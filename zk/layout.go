@@ -14,6 +14,7 @@ import (
 //	/term                    who may write: {term, sequence, owner}
 //	/election/n-<id>-<seq>   who stands for election, ephemeral, {url}
 //	/records/<2 hex>/<key>   the records, one znode each
+//	/journal/<2 hex>         what the last changes of /term changed with it
 type layout struct{ root string }
 
 // buckets keep the children of one znode few enough for their names to fit into one answer.
@@ -23,15 +24,25 @@ func (p layout) term() string     { return p.root + "/term" }
 func (p layout) election() string { return p.root + "/election" }
 func (p layout) records() string  { return p.root + "/records" }
 
+func (p layout) journal() string { return p.root + "/journal" }
+
 func (p layout) candidate(name string) string { return p.election() + "/" + name }
 
 func (p layout) bucket(n int) string { return fmt.Sprintf("%s/%02x", p.records(), n) }
+
+// entry is where the change that gave the term's znode this version is told of.
+func (p layout) entry(version int32) string { return p.journal() + "/" + entryName(version) }
+
+func entryName(version int32) string { return fmt.Sprintf("%02x", version%journalSize) }
 
 func (p layout) record(key string) string {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(key)) // a hash takes all
 	return p.bucket(int(h.Sum32()%buckets)) + "/" + escape(key)
 }
+
+// journalSize is how many changes a follower may be behind.
+const journalSize = 256
 
 // escape makes a key the name of one znode: percent-encoded, because ZooKeeper refuses slashes,
 // control characters, some planes of Unicode, and the names "." and "..".

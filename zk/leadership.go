@@ -31,15 +31,17 @@ type Leadership struct {
 	skew    atomic.Int64
 
 	turn      chan struct{}       // holds a token while nobody uses what follows
-	version   int32               // of the term's znode
+	at        position            // of the term's znode; its transaction is 0 where it is not known
 	sequence  int64               // of the last batch known to be applied
 	known     map[string]struct{} // keys of the records there are; nil before they are listed
 	unsettled *scheduler.Batch    // whose outcome is not known; its values are not kept
+	follower  *follower
+	journal   journal
 }
 
-func newLeadership(c *Client, s *session, id string, term raised) *Leadership {
+func newLeadership(c *Client, s *session, id string, term raised, f *follower) *Leadership {
 	l := &Leadership{
-		client: c, session: s, id: id, number: term.Term, version: term.version,
+		client: c, session: s, id: id, number: term.Term, at: term.at, journal: term.journal, follower: f,
 		lost: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
 	l.turn <- struct{}{}
@@ -168,7 +170,7 @@ func (l *Leadership) Commit(ctx context.Context, b scheduler.Batch) error {
 
 // try makes the multi once.
 func (l *Leadership) try(ctx context.Context, b scheduler.Batch) error {
-	if l.version == maxVersion {
+	if l.at.version == maxVersion {
 		l.end("the term's znode has no more versions")
 		return scheduler.ErrFenced
 	}
@@ -186,7 +188,7 @@ func (l *Leadership) try(ctx context.Context, b scheduler.Batch) error {
 		return l.refused(ops, results, err)
 	}
 	l.skew.Store(int64(skew(asked, l.client.now(), results[0].Stat.Mtime)))
-	l.version = results[0].Stat.Version
+	l.at = positionOf(results[0].Stat)
 	l.applied()
 	return nil
 }
@@ -227,7 +229,7 @@ func (l *Leadership) broken(b scheduler.Batch, err error) error {
 
 // settle reads from the term's znode whether the term is still ours, and how far it got.
 func (l *Leadership) settle(ctx context.Context) error {
-	state, version, err := l.client.readTerm(ctx)
+	state, at, err := l.client.readTerm(ctx)
 	if err != nil {
 		return err
 	}
@@ -235,7 +237,7 @@ func (l *Leadership) settle(ctx context.Context) error {
 		l.end(fmt.Sprintf("%s leads in term %d", state.Owner, state.Term))
 		return scheduler.ErrFenced
 	}
-	l.version = version
+	l.at = at
 	if u := l.unsettled; u != nil && u.Sequence <= state.Sequence {
 		l.applied()
 	}
@@ -273,15 +275,15 @@ func (l *Leadership) operations(b scheduler.Batch) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	ops := make([]any, 1, 1+len(b.Changes))
-	ops[0] = &gozk.SetDataRequest{Path: l.client.term(), Data: term, Version: l.version}
+	ops := make([]any, 0, len(b.Changes))
+	changed := make([]string, 0, len(b.Changes))
 	there := map[string]bool{} // by the changes before
 	for _, c := range b.Changes {
 		if c.Key == "" {
 			return nil, &jobs.Error{Code: jobs.Invalid, Op: "commit", Message: "a record has no key"}
 		}
-		exists, changed := there[c.Key]
-		if !changed {
+		exists, changedBefore := there[c.Key]
+		if !changedBefore {
 			_, exists = l.known[c.Key]
 		}
 		path := l.client.record(c.Key)
@@ -294,8 +296,15 @@ func (l *Leadership) operations(b scheduler.Batch) ([]any, error) {
 			ops = append(ops, &gozk.DeleteRequest{Path: path, Version: -1})
 		}
 		there[c.Key] = c.Value != nil
+		if !changedBefore {
+			changed = append(changed, escape(c.Key))
+		}
 	}
-	return ops, nil
+	all := append(l.client.setTerm(term, l.at, l.journal, entry{l.at.zxid, changed}), ops...)
+	if requestSize(all) > maxRequest { // rather have followers read all records than write none
+		all = append(l.client.setTerm(term, l.at, l.journal, entry{}), ops...)
+	}
+	return all, nil
 }
 
 func pathOf(op any) string {

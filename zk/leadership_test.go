@@ -17,7 +17,7 @@ import (
 
 func campaign(t testing.TB, c *Client) *Leadership {
 	t.Helper()
-	l, err := c.Campaign(bounded(t))
+	l, err := c.Campaign(bounded(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func usurp(t testing.TB, c *Client) *Leadership {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newLeadership(c, s, id, term)
+	return newLeadership(c, s, id, term, newFollower(c, nil))
 }
 
 func TestTermRaisedBehindTheLeadersBackFencesIt(t *testing.T) {
@@ -279,7 +279,7 @@ func TestVersionsOfTheTermNeverRunOut(t *testing.T) {
 	t.Parallel()
 	c := &Client{connection: &connection{}, layout: layout{"/r"}}
 	for _, version := range []int32{versionLimit, 1<<31 - 1, -1 << 31, -1} {
-		ops, err := c.raising(termState{Term: 2}, version, "n")
+		ops, err := c.raising(raised{termState: termState{Term: 2}}, position{version: version}, "n")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -289,7 +289,7 @@ func TestVersionsOfTheTermNeverRunOut(t *testing.T) {
 	}
 	a := newCluster(t).join(t, "http://127.0.0.1:1")
 	l := campaign(t, a.Client)
-	l.version = maxVersion
+	l.at.version = maxVersion
 	if err := l.Commit(bounded(t), batch(1)); !errors.Is(err, scheduler.ErrFenced) {
 		t.Errorf("got %v, want ErrFenced", err)
 	}

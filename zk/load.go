@@ -3,6 +3,8 @@ package zk
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"tidemill/scheduler"
@@ -30,10 +32,7 @@ func (l *Leadership) Load(ctx context.Context, each func(scheduler.Record) error
 	if err := l.list(ctx); err != nil {
 		return l.loading(err)
 	}
-	keys := make([]string, 0, len(l.known))
-	for key := range l.known {
-		keys = append(keys, key)
-	}
+	keys := slices.Collect(maps.Keys(l.known))
 	var one sync.Mutex // each is called by one at a time
 	var refused error
 	err := parallel(ctx, len(keys), func(i int) error {
@@ -64,13 +63,40 @@ func (l *Leadership) loading(err error) error {
 	return l.client.explain("load the records of", err)
 }
 
-// list finds out which records there are.
-func (l *Leadership) list(ctx context.Context) error {
-	c := l.client
-	if err := c.sync(ctx, c.records()); err != nil {
+// CatchUp tells the copy of what it lacks. Commits wait meanwhile.
+func (l *Leadership) CatchUp(ctx context.Context) error {
+	if err := l.take(ctx); err != nil {
 		return err
 	}
-	known := map[string]struct{}{}
+	defer l.release()
+	if l.over() {
+		return scheduler.ErrFenced
+	}
+	if err := l.settle(ctx); err != nil {
+		return l.loading(err)
+	}
+	if err := l.follower.catchUp(ctx); err != nil {
+		return l.loading(err)
+	}
+	l.known = l.follower.known
+	return nil
+}
+
+// list finds out which records there are.
+func (l *Leadership) list(ctx context.Context) error {
+	if err := l.client.sync(ctx, l.client.records()); err != nil {
+		return err
+	}
+	known, err := l.client.keys(ctx)
+	if err == nil {
+		l.known = known
+	}
+	return err
+}
+
+// keys are those of the records there are.
+func (c *Client) keys(ctx context.Context) (map[string]struct{}, error) {
+	keys := map[string]struct{}{}
 	var one sync.Mutex
 	err := parallel(ctx, buckets, func(n int) error {
 		names, err := retryHere(ctx, c.connection, func() ([]string, error) { return c.names(c.bucket(n)) })
@@ -84,14 +110,32 @@ func (l *Leadership) list(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("%s/%s is no record of Tidemill's: %w", c.bucket(n), name, err)
 			}
-			known[key] = struct{}{}
+			keys[key] = struct{}{}
 		}
 		return nil
 	})
-	if err == nil {
-		l.known = known
-	}
-	return err
+	return keys, err
+}
+
+// entries are so many entries of the journal, from the one of a version on, as they are by now.
+func (c *Client) entries(ctx context.Context, from int32, count int) ([]found, error) {
+	entries := make([]found, count)
+	err := parallel(ctx, count, func(i int) error {
+		path := c.entry(from + int32(i))
+		e, err := retryHere(ctx, c.connection, func() (found, error) {
+			doc, stat, err := c.conn.Get(path)
+			if err != nil {
+				return found{}, err
+			}
+			return found{parseEntry(doc), stat.Mzxid}, nil
+		})
+		if err != nil {
+			return fmt.Errorf("read %s: %w", path, err)
+		}
+		entries[i] = e
+		return nil
+	})
+	return entries, err
 }
 
 func (c *Client) value(ctx context.Context, key string) ([]byte, error) {

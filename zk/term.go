@@ -29,36 +29,42 @@ const (
 )
 
 // readTerm reads the term as it is now, not as a server that lags remembers it.
-func (c *Client) readTerm(ctx context.Context) (termState, int32, error) {
+func (c *Client) readTerm(ctx context.Context) (termState, position, error) {
 	if err := c.sync(ctx, c.term()); err != nil {
-		return termState{}, 0, err
+		return termState{}, position{}, err
 	}
+	return c.getTerm(ctx)
+}
+
+// getTerm reads the term as it is, or was a moment ago.
+func (c *Client) getTerm(ctx context.Context) (termState, position, error) {
 	type znode struct {
-		data    []byte
-		version int32
+		data []byte
+		at   position
 	}
 	found, err := retry(ctx, c.connection, func() (znode, error) {
 		data, stat, err := c.conn.Get(c.term())
 		if err != nil {
 			return znode{}, err
 		}
-		return znode{data, stat.Version}, nil
+		return znode{data, positionOf(stat)}, nil
 	})
 	if err != nil {
-		return termState{}, 0, fmt.Errorf("read the term: %w", err)
+		return termState{}, position{}, fmt.Errorf("read the term: %w", err)
 	}
 	var s termState
 	if err := json.Unmarshal(found.data, &s); err != nil {
-		return s, 0, fmt.Errorf("read the term: %s holds %q: %w", c.term(), found.data, err)
+		return s, position{}, fmt.Errorf("read the term: %s holds %q: %w", c.term(), found.data, err)
 	}
-	return s, found.version, nil
+	return s, found.at, nil
 }
 
-// raised is a term that was begun: the version of its znode, and by how much
+// raised is a term that was begun: by which change of its znode, and by how much
 // our clock was ahead of the one that stamped it.
 type raised struct {
 	termState
-	version int32
+	at      position
+	journal journal
 	skew    time.Duration
 }
 
@@ -66,12 +72,15 @@ type raised struct {
 // one that stalled and lost its session must not depose the next.
 func (c *Client) raise(ctx context.Context, s *session, candidate string) (raised, error) {
 	for !s.over() {
-		state, version, err := c.readTerm(ctx)
+		state, at, err := c.readTerm(ctx)
 		if err != nil {
 			return raised{}, err
 		}
 		r := raised{termState: termState{Term: state.Term + 1, Owner: c.url}}
-		ops, err := c.raising(r.termState, version, candidate)
+		if r.journal, err = c.readJournal(ctx); err != nil {
+			return raised{}, err
+		}
+		ops, err := c.raising(r, at, candidate)
 		if err != nil {
 			return raised{}, err
 		}
@@ -79,8 +88,9 @@ func (c *Client) raise(ctx context.Context, s *session, candidate string) (raise
 		results, err := c.multi(ctx, ops)
 		switch {
 		case err == nil:
-			if stat := results[len(results)-1].Stat; stat != nil { // or it is made anew
-				r.version, r.skew = stat.Version, skew(asked, c.now(), stat.Mtime)
+			if stat := results[1].Stat; stat != nil { // or it is made anew
+				r.at, r.skew = positionOf(stat), skew(asked, c.now(), stat.Mtime)
+				r.journal.raised, r.journal.made[entryName(stat.Version)] = stat.Version, true
 			}
 			return r, nil
 		case ctx.Err() != nil:
@@ -95,20 +105,45 @@ func (c *Client) raise(ctx context.Context, s *session, candidate string) (raise
 	return raised{}, errDisplaced
 }
 
-func (c *Client) raising(state termState, version int32, candidate string) ([]any, error) {
-	data, err := state.encode()
+// readJournal finds out which entries there are.
+func (c *Client) readJournal(ctx context.Context) (journal, error) {
+	names, err := retry(ctx, c.connection, func() ([]string, error) { return c.names(c.journal()) })
+	if err != nil {
+		return journal{}, fmt.Errorf("list %s: %w", c.journal(), err)
+	}
+	j := journal{made: map[string]bool{}}
+	for _, name := range names {
+		j.made[name] = true
+	}
+	return j, nil
+}
+
+// raising are the operations that begin a term. One whose znode is made anew breaks the journal.
+func (c *Client) raising(r raised, at position, candidate string) ([]any, error) {
+	data, err := r.encode()
 	if err != nil {
 		return nil, err
 	}
 	standing := &gozk.CheckVersionRequest{Path: c.candidate(candidate), Version: -1}
-	if version >= 0 && version < versionLimit {
-		return []any{standing, &gozk.SetDataRequest{Path: c.term(), Data: data, Version: version}}, nil
+	if at.version >= 0 && at.version < versionLimit {
+		return append([]any{standing}, c.setTerm(data, at, r.journal, entry{after: at.zxid})...), nil
 	}
 	return []any{
 		standing,
-		&gozk.DeleteRequest{Path: c.term(), Version: version},
+		&gozk.DeleteRequest{Path: c.term(), Version: at.version},
 		&gozk.CreateRequest{Path: c.term(), Data: data, Acl: c.acl},
 	}, nil
+}
+
+// setTerm are the operations that change the term's znode if it is as it was at a position, and
+// tell the journal.
+func (c *Client) setTerm(data []byte, at position, j journal, e entry) []any {
+	version := at.version + 1
+	tell := any(&gozk.CreateRequest{Path: c.entry(version), Data: e.encode(), Acl: c.acl})
+	if j.has(version) {
+		tell = &gozk.SetDataRequest{Path: c.entry(version), Data: e.encode(), Version: -1}
+	}
+	return []any{&gozk.SetDataRequest{Path: c.term(), Data: data, Version: at.version}, tell}
 }
 
 // multi applies all operations or none.

@@ -36,7 +36,7 @@ func stateDir(t *testing.T, records map[string]string) string {
 // writeState writes records to an empty store, in a term of its own.
 func writeState(t *testing.T, store scheduler.Elector, records map[string]string) {
 	t.Helper()
-	l, err := store.Campaign(t.Context())
+	l, err := store.Campaign(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func (f storeFlags) hold(ctx context.Context, log zerolog.Logger) (*store, error
 	s := &store{close: closeStore}
 	bounded, cancel := context.WithTimeout(ctx, holdWait)
 	defer cancel()
-	s.Leadership, err = elector.Campaign(bounded)
+	s.Leadership, err = elector.Campaign(bounded, nil)
 	if err != nil {
 		leader, leads := elector.Leader()
 		s.close()

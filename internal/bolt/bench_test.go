@@ -26,7 +26,7 @@ func benchLeader(b *testing.B) scheduler.Leadership {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = f.Close() })
-	l, err := f.Campaign(b.Context())
+	l, err := f.Campaign(b.Context(), nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 func TestMostlyFreeFileIsCompactedWhenItIsOpened(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tidemill.db")
 	f := open(t, path)
-	l, err := f.Campaign(t.Context())
+	l, err := f.Campaign(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestMostlyFreeFileIsCompactedWhenItIsOpened(t *testing.T) {
 	if err != nil || after > before/10 {
 		t.Errorf("%d bytes became %d, %v", before, after, err)
 	}
-	if l, err = f.Campaign(t.Context()); err != nil {
+	if l, err = f.Campaign(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if l.Term() != 2 {

@@ -36,7 +36,7 @@ func writeForEver(path string) error {
 		return err
 	}
 	ctx := context.Background()
-	l, err := f.Campaign(ctx)
+	l, err := f.Campaign(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func TestKilledSchedulerKeepsWhatItAcknowledged(t *testing.T) {
 	for round := range rounds {
 		acknowledged := killWriter(t, path, commits)
 		f := open(t, path)
-		l, err := f.Campaign(t.Context())
+		l, err := f.Campaign(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -126,7 +126,8 @@ func freeBytes(db *bbolt.DB) int64 {
 }
 
 // Campaign waits until the former term of this file's scheduler is over, and raises the term.
-func (f *File) Campaign(ctx context.Context) (scheduler.Leadership, error) {
+// Nobody else writes to the file: there is nothing to follow meanwhile.
+func (f *File) Campaign(ctx context.Context, copy scheduler.Copy) (scheduler.Leadership, error) {
 	select {
 	case <-f.turn:
 	case <-ctx.Done():
@@ -137,7 +138,7 @@ func (f *File) Campaign(ctx context.Context) (scheduler.Leadership, error) {
 		f.turn <- struct{}{}
 		return nil, explain("raise the term in", f.path, err)
 	}
-	l := &Leadership{file: f, term: term, lost: make(chan struct{})}
+	l := &Leadership{file: f, term: term, copy: copy, lost: make(chan struct{})}
 	f.mu.Lock()
 	f.leading = l
 	f.mu.Unlock()

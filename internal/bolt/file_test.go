@@ -55,6 +55,8 @@ func (m member) Crash() {
 }
 
 func (m member) LoseAnswer() bool { return false }
+func (m member) Disconnect()      {}
+func (m member) Follows() bool    { return false }
 
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Cluster {
@@ -117,7 +119,7 @@ func TestLeaderIsKnownWhileItLeads(t *testing.T) {
 	if url, leads := f.Leader(); leads {
 		t.Errorf("%s leads before it campaigned", url)
 	}
-	l, err := f.Campaign(t.Context())
+	l, err := f.Campaign(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"go.etcd.io/bbolt"
@@ -17,6 +18,7 @@ import (
 type Leadership struct {
 	file *File
 	term int64
+	copy scheduler.Copy
 	lost chan struct{}
 	once sync.Once
 }
@@ -161,4 +163,22 @@ func (l *Leadership) Load(ctx context.Context, each func(scheduler.Record) error
 		return explain("load the records of", l.file.path, err)
 	}
 	return nil
+}
+
+// CatchUp tells the copy of all records, on all processors: taking records apart is most of the
+// work of those who take them in.
+func (l *Leadership) CatchUp(ctx context.Context) error {
+	read := make(chan scheduler.Record, 256)
+	var told sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		told.Go(func() {
+			for r := range read {
+				l.copy(scheduler.Change(r))
+			}
+		})
+	}
+	err := l.Load(ctx, func(r scheduler.Record) error { read <- r; return nil })
+	close(read)
+	told.Wait()
+	return err
 }

@@ -26,12 +26,17 @@ func resign(t *testing.T, l scheduler.Leadership) {
 // campaign runs one in the background; the test waits for it.
 func campaign(t *testing.T, e scheduler.Elector) <-chan scheduler.Leadership {
 	t.Helper()
+	return campaignWith(t, e, nil)
+}
+
+func campaignWith(t *testing.T, e scheduler.Elector, copied scheduler.Copy) <-chan scheduler.Leadership {
+	t.Helper()
 	won := make(chan scheduler.Leadership, 1)
 	done := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer close(done)
-		l, err := e.Campaign(ctx)
+		l, err := e.Campaign(ctx, copied)
 		if err == nil {
 			won <- l
 		} else if ctx.Err() == nil {
@@ -108,7 +113,7 @@ func giveUp(t *testing.T, c Cluster) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := b.Campaign(ctx)
+		_, err := b.Campaign(ctx, nil)
 		ended <- err
 	}()
 	cancel()

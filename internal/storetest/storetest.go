@@ -26,6 +26,10 @@ type Member interface {
 	// LoseAnswer lets the next commit reach the store but its answer not come back. It is false
 	// where answers cannot be lost.
 	LoseAnswer() bool
+	// Disconnect loses the member's connection, which it may make again at once.
+	Disconnect()
+	// Follows says whether those who stand by copy the records.
+	Follows() bool
 }
 
 // patience is how long a store on a loaded machine may take for what takes no time of its own.
@@ -48,6 +52,8 @@ func Run(t *testing.T, open func(t *testing.T) Cluster) {
 		{"a campaign ends with its context", giveUp},
 		{"what was acknowledged survives a crash", crash},
 		{"a lost answer leaves the outcome open, and is settled by committing again", lostAnswer},
+		{"whoever leads next has copied what there is", follow},
+		{"one that stands by follows the records", followClosely},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -66,7 +72,7 @@ func bounded(t *testing.T) context.Context {
 
 func lead(t *testing.T, e scheduler.Elector) scheduler.Leadership {
 	t.Helper()
-	l, err := e.Campaign(bounded(t))
+	l, err := e.Campaign(bounded(t), nil)
 	if err != nil {
 		t.Fatalf("campaign: %v", err)
 	}
