@@ -43,7 +43,7 @@ func DefaultConfig() Config {
 	return Config{
 		StartBy: time.Minute, Skew: 2 * time.Second, LaunchTimeout: 3 * time.Minute,
 		MasterSettle: 10 * time.Minute, KillAgain: 10 * time.Second, ReconcileEvery: 15 * time.Minute,
-		LaunchFailures: 20, History: 20, HistoryBacklog: 10_000, IdleDecline: 10 * time.Minute, ExecutorIdle: 10 * time.Minute,
+		LaunchFailures: 20, History: 20, IdleDecline: 10 * time.Minute, ExecutorIdle: 10 * time.Minute,
 	}
 }
 

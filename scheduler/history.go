@@ -56,6 +56,12 @@ func (c *Core) dropLeaving(x *run) {
 	c.discard(x.key())
 }
 
+// isStale says whether a final run is of a job that is not there any more. That
+// may be a lost record's fault: then only history may have the run.
+func (c *Core) isStale(x *run, incarnation int64) bool {
+	return incarnation != x.job.state.Incarnation || x.job.rec.Deleted && c.cfg.HistoryBacklog > 0
+}
+
 // resumeLeaving finds again, when a term begins, what an earlier leader had
 // let go and had not seen written: final runs beyond those that their job
 // keeps, and stale ones, of a job that was deleted.
@@ -66,7 +72,7 @@ func (c *Core) resumeLeaving(stale []*run) {
 		}
 	}
 	for _, j := range c.orderedJobs() {
-		if j.held == "" && c.trim(j) {
+		if j.held == "" && j.declared() && c.trim(j) {
 			c.touch(stateChange{j})
 		}
 	}

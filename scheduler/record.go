@@ -288,7 +288,7 @@ func (c *Core) loadRuns(records, plans []parsed, held map[jobs.Name]string) {
 			continue
 		}
 		x.job = j
-		if x.rec.State.Final() && held[x.rec.Job] == "" && (j.rec.Deleted || parts.Incarnation != j.state.Incarnation) {
+		if x.rec.State.Final() && held[x.rec.Job] == "" && c.isStale(x, parts.Incarnation) {
 			c.stale = append(c.stale, x)
 			continue
 		}

@@ -192,7 +192,7 @@ func TestRerunOfAFailedPlanningPlansAgain(t *testing.T) {
 // A job that cannot be read by this program, or is gone, is not run again.
 func TestRerunOfAJobThatIsNotThere(t *testing.T) {
 	for want, spoil := range map[string]func(*script){
-		"there is no such run": func(s *script) { delete(s.store, keyJob+"j") },
+		"there is no such job": func(s *script) { delete(s.store, keyJob+"j") },
 		"its job is held": func(s *script) {
 			s.store[keyJob+"j"] = bytes.ReplaceAll(s.store[keyJob+"j"], []byte(`"stub"`), []byte(`"novel"`))
 		},

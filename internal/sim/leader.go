@@ -42,6 +42,7 @@ type leader struct {
 	answers map[int64]func(scheduler.Answer)
 
 	offset    time.Duration      // of its clock, as long as it leads
+	recording time.Duration      // since when runs are to be written to history; 0: none are
 	blind     jobs.Name          // a record of this job could not be read
 	rewritten []scheduler.Change // by a planted bug
 }
@@ -98,7 +99,7 @@ func (l *leader) do(out scheduler.Output) {
 			l.read(r)
 		}
 		if len(fx.History) > 0 {
-			l.writeHistory(fx.History)
+			l.record(fx.History)
 		}
 		for _, a := range fx.Answers {
 			take := l.answers[a.ID]
@@ -311,24 +312,6 @@ func (l *leader) read(r scheduler.Read) {
 			d = requestTimeout
 		}
 		l.receive(d, func() { l.step(scheduler.Fetched{Task: r.Task, File: r.File, Data: data, Err: err}) })
-	})
-}
-
-// writeHistory keeps final runs where the store does not; now and then that
-// fails, or nobody hears that it did not.
-func (l *leader) writeHistory(runs []jobs.RunView) {
-	done := scheduler.Recorded{}
-	for _, r := range runs {
-		done.Runs = append(done.Runs, r.ID)
-	}
-	fails := l.w.chance(10)
-	l.w.after(l.w.store.delay(), func() {
-		if !fails {
-			l.w.model.remembered(done.Runs)
-		} else if l.w.bug != FailureIsHistory {
-			done.Err = errNoAnswer
-		}
-		l.receive(l.w.hop(), func() { l.step(done) })
 	})
 }
 

@@ -29,7 +29,6 @@ type model struct {
 	attempts map[jobs.TaskID]*attemptAccount
 	fired    map[jobs.TaskID]bool // launched: ids are never used again
 	limits   limits
-	history  map[jobs.RunID]bool
 	asked    map[jobs.Key]bool // runs by hand: are their children to follow?
 	clock    time.Time         // the core's, as far as it is durable
 	by       *leader           // whose batch is looked at
@@ -67,7 +66,7 @@ type runAccount struct {
 func newModel(w *world) *model {
 	return &model{
 		w: w, jobs: map[jobs.Name]*jobAccount{}, runs: map[jobs.RunID]*runAccount{}, instants: map[jobs.RunID]bool{}, brief: map[jobs.RunID]bool{},
-		attempts: map[jobs.TaskID]*attemptAccount{}, limits: limits{pools: map[jobs.Name]*poolAccount{}, blind: map[jobs.Name]bool{}}, history: map[jobs.RunID]bool{}, fired: map[jobs.TaskID]bool{}, asked: map[jobs.Key]bool{},
+		attempts: map[jobs.TaskID]*attemptAccount{}, limits: limits{pools: map[jobs.Name]*poolAccount{}, blind: map[jobs.Name]bool{}}, fired: map[jobs.TaskID]bool{}, asked: map[jobs.Key]bool{},
 	}
 }
 
@@ -136,6 +135,7 @@ func (m *model) commit(by *leader, changes []scheduler.Change) {
 		case family == "jobs", family == "state":
 			m.checkEdges(jobs.Name(name), m.job(jobs.Name(name)))
 		case family == "runs" && ch.Value == nil:
+			m.checkLeft(jobs.RunID(name), m.runs[jobs.RunID(name)])
 			m.checkForgotten(m.runs[jobs.RunID(name)])
 		case family == "runs":
 			m.afterRun(m.runs[jobs.RunID(name)], batch)
@@ -382,13 +382,6 @@ func (m *model) checkSuccess(x *runAccount) {
 	}
 	if len(seen) == 0 && x.rec.Reason == "" && len(succeeded) == 0 {
 		m.violate("run %s is recorded as succeeded, and nothing ran", x.rec.ID)
-	}
-}
-
-// remembered: history has the runs.
-func (m *model) remembered(runs []jobs.RunID) {
-	for _, id := range runs {
-		m.history[id] = true
 	}
 }
 

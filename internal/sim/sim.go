@@ -47,7 +47,7 @@ func coreConfig() scheduler.Config {
 		Shared:  scheduler.ExecutorSpec{Name: "shared", Command: "tidemill", Resources: share},
 		Own:     scheduler.ExecutorSpec{Name: "own", Command: "tidemill", Resources: share},
 		StartBy: 8 * time.Second, Skew: 2 * time.Second, LaunchTimeout: 12 * time.Second, MasterSettle: 16 * time.Second,
-		KillAgain: 3 * time.Second, ReconcileEvery: 40 * time.Second, LaunchFailures: 20, History: 3, HistoryBacklog: 1000,
+		KillAgain: 3 * time.Second, ReconcileEvery: 40 * time.Second, LaunchFailures: 20, History: 3,
 		IdleDecline: 30 * time.Second, ExecutorIdle: 15 * time.Second,
 	}
 }
@@ -55,6 +55,7 @@ func coreConfig() scheduler.Config {
 // Run plays one history.
 func Run(o Options) Result {
 	w := &world{rng: rand.New(rand.NewPCG(o.Seed, 0x7469646d)), trace: o.Trace, bug: o.Bug, killed: map[jobs.TaskID]bool{}, core: o.Bug.config(coreConfig())}
+	w.core.HistoryBacklog, w.past = backlogs[o.Seed%uint64(len(backlogs))], newPast(w, o.Seed)
 	w.model = newModel(w)
 	w.store = &store{w: w, records: map[string][]byte{}}
 	w.master = newMaster(w, 1, "")

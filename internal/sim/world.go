@@ -32,6 +32,7 @@ type world struct {
 	master    *master
 	agents    []*agent
 	client    *client
+	past      *past
 	model     *model
 	faults    []Fault
 
