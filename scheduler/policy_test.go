@@ -3,11 +3,13 @@ package scheduler
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"tidemill/jobs"
 )
@@ -408,6 +410,62 @@ func TestOnUnknown(t *testing.T) {
 			s.wait(2 * time.Second)
 			if next := s.offer("b"); (len(next) == 1) != (tc.after > 0 && tc.want == jobs.RunRunning) {
 				t.Errorf("then launched %v", next)
+			}
+		})
+	}
+}
+
+// TestReparent: the children of a job that goes take its parents, or its
+// schedule where it has none, and are jobs that the next leader can read.
+func TestReparent(t *testing.T) {
+	parent := func(name jobs.Name, cron string) jobs.Job {
+		j := scheduled(cron, jobs.CatchUp{})
+		j.Name = name
+		return j
+	}
+	child := func(name jobs.Name, after ...jobs.Name) jobs.Job {
+		return manual(func(j *jobs.Job) { j.Name, j.After = name, after })
+	}
+	fresh := child("c", "a", "b")
+	fresh.LatestWithin = jobs.Duration(time.Hour)
+	any := child("c", "a", "b")
+	any.Trigger = jobs.AnySuccess
+	for name, tc := range map[string]struct {
+		child  jobs.Job
+		delete []jobs.Name
+		after  []jobs.Name
+		cron   string // its own; empty: none
+	}{
+		"the one parent":              {child("c", "a"), []jobs.Name{"a"}, nil, "0 * * * *"},
+		"one of two":                  {child("c", "a", "b"), []jobs.Name{"a"}, []jobs.Name{"b"}, ""},
+		"a parent with parents":       {child("c", "m"), []jobs.Name{"m"}, []jobs.Name{"a", "b"}, ""},
+		"one that is there already":   {child("c", "m", "b"), []jobs.Name{"m"}, []jobs.Name{"a", "b"}, ""},
+		"both, with latest_within":    {fresh, []jobs.Name{"a", "b"}, nil, "30 * * * *"},
+		"both, with a trigger":        {any, []jobs.Name{"b", "a"}, nil, "0 * * * *"},
+		"the grandparents, by and by": {child("c", "m"), []jobs.Name{"m", "a", "b"}, nil, "30 * * * *"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t, parent("a", "0 * * * *"), parent("b", "30 * * * *"), child("m", "a", "b"))
+			s.declare(tc.child)
+			for _, gone := range tc.delete {
+				if _, err := s.ask(DeleteJob{Name: gone, Mode: jobs.DeleteReparent}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.failover()
+			if problems := s.core.Status().Problems; len(problems) > 0 {
+				t.Errorf("problems %q", problems)
+			}
+			got := s.core.jobs["c"].rec.Job
+			if diff := cmp.Diff(tc.after, slices.Sorted(slices.Values(got.After)), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("parents (-want +got):\n%s", diff)
+			}
+			cron := ""
+			if got.Schedule != nil {
+				cron = got.Schedule.Cron[0]
+			}
+			if cron != tc.cron {
+				t.Errorf("its schedule is %q, want %q", cron, tc.cron)
 			}
 		})
 	}

@@ -348,7 +348,7 @@ func (c *Core) reparent(child *job, gone *jobs.Job) {
 	}
 	n.After = parents
 	if len(parents) == 0 {
-		n.Schedule, n.Trigger = gone.Schedule, ""
+		n.Schedule, n.Trigger, n.LatestWithin = gone.Schedule, "", 0
 	}
 	c.graph.Put(n)
 	c.applyJob(n, child.traits)

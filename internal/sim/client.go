@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"tidemill/jobs"
@@ -255,24 +256,46 @@ func (c *client) edit(j jobs.Job) {
 	c.tell(scheduler.ApplyJobs{Jobs: []jobs.Job{j}})
 }
 
-// recreate deletes a job and applies it again.
+// recreate deletes a job, with those after it or from among them, and applies
+// it again.
 func (c *client) recreate(j jobs.Job) {
-	c.w.model.deleting(j.Name)
-	c.ask(scheduler.DeleteJob{Name: j.Name}, func(a scheduler.Answer) {
+	mode := pick(c.w, jobs.DeleteRefuse, jobs.DeleteRefuse, jobs.DeleteReparent, jobs.DeleteCascade)
+	list := []jobs.Job{j}
+	if mode == jobs.DeleteCascade {
+		list = c.family(j)
+	}
+	for _, one := range list {
+		c.w.model.deleting(one.Name)
+	}
+	c.ask(scheduler.DeleteJob{Name: j.Name, Mode: mode}, func(a scheduler.Answer) {
 		var tries int
 		var again func()
 		again = func() {
-			c.ask(scheduler.ApplyJobs{Jobs: []jobs.Job{j}}, func(a scheduler.Answer) {
+			c.ask(scheduler.ApplyJobs{Jobs: list}, func(a scheduler.Answer) {
 				if a.Err != nil && tries < 30 { // its last tasks are still ending
 					tries++
 					c.w.after(2*time.Second, again)
-				} else if a.Err == nil {
-					c.w.model.acknowledged(j.Name)
+				}
+				for _, one := range list {
+					if a.Err == nil {
+						c.w.model.acknowledged(one.Name)
+					}
 				}
 			})
 		}
 		c.w.after(c.w.between(100*time.Millisecond, 5*time.Second), again)
 	})
+}
+
+// family is a job and all that come after it.
+func (c *client) family(j jobs.Job) []jobs.Job {
+	list := []jobs.Job{j}
+	for _, other := range c.jobs { // parents stand before their children
+		if slices.ContainsFunc(list, func(p jobs.Job) bool { return slices.Contains(other.After, p.Name) }) {
+			list = append(list, other)
+		}
+	}
+	return list
 }
 
 // ask finds the leader and asks it, again and again until there is an answer.
