@@ -33,7 +33,7 @@ _tidemill() {
 }
 compdef _tidemill tidemill
 `,
-	"fish": `complete -c tidemill -a '((commandline -opc)[1] complete -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)'
+	"fish": `complete -c tidemill -a '(command tidemill complete -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)'
 `,
 }
 
