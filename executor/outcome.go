@@ -45,11 +45,15 @@ func conclude(a *attempt, r report, now time.Time) jobs.Outcome {
 // the error, then what the work itself wants to tell.
 func explain(a *attempt, r report, o jobs.Outcome) string {
 	var parts []string
-	if a.stop != nil && !o.OK {
+	said := ""
+	if r.err != nil {
+		said = r.err.Error()
+	}
+	if a.stop != nil && !o.OK && !strings.HasPrefix(said, a.stop.Reason) {
 		parts = append(parts, a.stop.Reason)
 	}
-	if r.err != nil && (a.stop == nil || r.err.Error() != a.stop.Reason) {
-		parts = append(parts, r.err.Error())
+	if said != "" {
+		parts = append(parts, said)
 	}
 	if o.Message != "" && (r.err == nil || !strings.Contains(r.err.Error(), o.Message)) {
 		parts = append(parts, o.Message)
