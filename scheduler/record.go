@@ -364,12 +364,12 @@ func (c *Core) loadTasks(records []parsed, held map[jobs.Name]string) {
 			continue
 		}
 		t := r.value.(*task)
+		c.advance(t.rec.Launched, t.rec.Started, t.rec.UnknownSince, t.rec.EndingSince, t.rec.Ended)
 		x, ok := c.runs[t.rec.Run]
 		if !ok || x.rec.State.Final() { // its run took it into its record, or is unreadable and holds its job
 			continue
 		}
 		c.adopt(x, t)
-		c.advance(t.rec.Launched, t.rec.Started, t.rec.UnknownSince, t.rec.EndingSince, t.rec.Ended)
 	}
 }
 

@@ -17,6 +17,7 @@ type client struct {
 	pools    []jobs.Pool
 	resized  bool // a pool was: once a history, so that what was allowed is known
 	held     bool // launches were: once, too
+	released bool // and are to be no more
 	jobs     []jobs.Job
 	requests int
 }
@@ -113,7 +114,7 @@ func (c *client) begin(until time.Duration) {
 	for at := 5 * time.Second; at < until; at += c.w.between(3*time.Second, 14*time.Second) {
 		c.w.after(at, c.act)
 	}
-	c.w.after(until+longestHold, func() { c.tell(scheduler.ReleaseLaunches{}) })
+	c.w.after(until+longestHold, c.release)
 }
 
 // declarePools creates the pools, then the jobs.
@@ -186,11 +187,16 @@ func (c *client) hold() {
 	}
 	c.held = true
 	c.ask(scheduler.HoldLaunches{Reason: "maintenance"}, func(scheduler.Answer) {
-		if c.w.model.limits.hold == nil {
+		if c.w.model.limits.hold == nil && !c.released {
 			c.w.model.violate("the hold is acknowledged and not durable")
 		}
-		c.w.after(c.w.between(time.Second, longestHold), func() { c.tell(scheduler.ReleaseLaunches{}) })
+		c.w.after(c.w.between(time.Second, longestHold), c.release)
 	})
+}
+
+func (c *client) release() {
+	c.released = true
+	c.tell(scheduler.ReleaseLaunches{})
 }
 
 // resize gives a pool more slots or fewer.
