@@ -65,7 +65,6 @@ func (s *Scheduler) Metrics() prometheus.Collector {
 		{"clock_skew_seconds", "By how much this machine's clock and the store's differ, as last measured; either way.",
 			func(r *reading) float64 { return r.skew.Seconds() }},
 		{"store_backlog", "Pieces of state that wait to be written to the store.", func(r *reading) float64 { return float64(r.backlog) }},
-		{"store_records", "Records in the store.", func(r *reading) float64 { return float64(r.Records) }},
 		{"store_bytes", "Bytes of the records in the store.", func(r *reading) float64 { return float64(r.StoreBytes) }},
 		{"history_backlog", "Finished runs that wait to be written to history; the store holds them meanwhile.",
 			func(r *reading) float64 { return float64(r.HistoryBacklog) }},

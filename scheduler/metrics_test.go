@@ -3,6 +3,8 @@ package scheduler
 import (
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // What waits ages with the clock, though nothing happens; what has started, or waits no more, does not count.
@@ -36,5 +38,12 @@ func TestReadingClockSkew(t *testing.T) {
 	}
 	if r := (reading{}); lastOffer(&r) != 0 {
 		t.Error("an offer before the first")
+	}
+}
+
+// A program with two metrics of one name does not start.
+func TestMetricsCanBeRegistered(t *testing.T) {
+	if err := prometheus.NewPedanticRegistry().Register(new(Scheduler).Metrics()); err != nil {
+		t.Error(err)
 	}
 }
