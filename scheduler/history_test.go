@@ -170,18 +170,19 @@ func TestHistoryIsTriedAgain(t *testing.T) {
 	p.now = p.now.Add(requestMemory)
 	p.cfg.ExecutorIdle = 1000 * time.Hour
 	p.takeOver()
-	for _, pause := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 60} {
+	for _, seconds := range []int{1, 2, 4, 8, 16, 32, 60, 60, 60} {
+		pause := time.Duration(seconds) * time.Second
 		if len(p.script.past) != 1 {
 			t.Fatalf("%d runs are to be written", len(p.script.past))
 		}
 		p.script.past = nil
 		fx := p.step(Recorded{Runs: []jobs.RunID{"any"}, Err: errors.New("no node answers")})
-		if want := p.now.Add(pause * time.Second); fx.Wake.After(want) {
+		if want := p.now.Add(pause); fx.Wake.After(want) {
 			t.Errorf("woken at %s, want %s", fx.Wake, want)
 		}
-		p.now = p.now.Add(pause*time.Second - 1)
+		p.now = p.now.Add(pause - 1)
 		if p.step(Tick{}); len(p.script.past) > 0 {
-			t.Fatalf("tried again before %d s", pause)
+			t.Fatalf("tried again before %s", pause)
 		}
 		p.now = p.now.Add(1)
 		p.step(Tick{})
