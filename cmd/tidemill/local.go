@@ -193,11 +193,11 @@ func (g greeting) text() string {
 		job = "hello"
 		b.WriteString("Two example jobs were added, one after the other, and run now.\n")
 	}
+	b.WriteString("\nIn another terminal:\n\n")
 	if len(g.exports) > 0 {
-		b.WriteString("\nIn another terminal, so that the commands find it all:\n\n")
 		_ = writeExports(&b, g.exports)
+		b.WriteString("\n")
 	}
-	b.WriteString("\n")
 	for _, try := range [][2]string{
 		{"job list", "see the jobs"}, {"job run " + job + " --wait", "run one now"}, {"run list", "see the runs"}, {"job apply -f FILE", "add your own (docs/job.md)"},
 	} {

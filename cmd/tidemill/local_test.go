@@ -190,7 +190,7 @@ func TestTheGreetingGivesAnotherTerminalWhatItNeeds(t *testing.T) {
 		want, lack []string
 	}{
 		{"by default", greeting{api: "http://127.0.0.1:8470", dir: "/d", program: "bin/tidemill", examples: true},
-			[]string{"Two example jobs", "\n  bin/tidemill job list                see the jobs\n  bin/tidemill job run hello --wait    run one now\n", "rm -r /d"}, []string{"export"}},
+			[]string{"Two example jobs", "In another terminal:\n\n  bin/tidemill job list                see the jobs\n  bin/tidemill job run hello --wait    run one now\n", "rm -r /d"}, []string{"export"}},
 		{"without the examples", greeting{api: "http://127.0.0.1:8470"}, []string{"job run NAME --wait     run one now"}, []string{"hello", "Two example jobs"}},
 		{"with servers", greeting{api: "http://127.0.0.1:8470", exports: []string{"TIDEMILL_KAFKA=127.1.2.3:9092"}},
 			[]string{"export TIDEMILL_KAFKA='127.1.2.3:9092'\n"}, nil},
