@@ -21,10 +21,9 @@ func (k *Kind) CheckHealth(ctx context.Context, text string, a jobs.Assignment, 
 	}
 	runtime.LockOSThread() // as for the command itself
 	defer runtime.UnlockOSThread()
-	mark := "TIDEMILL_CHECK=" + string(a.Task)
-	cmd := s.prepare([]string{"/bin/sh", "-c", text}, append(environment(os.Environ(), s, a, sandbox), mark), sandbox)
+	cmd := s.prepare([]string{"/bin/sh", "-c", text}, environment(os.Environ(), s, a, sandbox), sandbox)
 	last := &lastLines{}
-	p, err := k.family.start(cmd, mark, io.Discard, last)
+	p, err := k.family.start(cmd, io.Discard, last)
 	if err != nil {
 		return fmt.Errorf("start the check: %w", err)
 	}

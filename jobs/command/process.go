@@ -1,6 +1,7 @@
 package command
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -56,11 +57,13 @@ type process struct {
 
 // start starts cmd. The calling goroutine must be locked to its thread until
 // the command has ended: Pdeathsig goes by the thread.
-func (f *family) start(cmd *exec.Cmd, mark string, stdout, stderr io.Writer) (*process, error) {
+func (f *family) start(cmd *exec.Cmd, stdout, stderr io.Writer) (*process, error) {
 	if err := f.adopt(); err != nil {
 		return nil, err
 	}
-	p := &process{family: f, cmd: cmd, mark: mark, exited: make(chan struct{})}
+	// No id of ours would do: another framework on this agent may have the same.
+	p := &process{family: f, cmd: cmd, mark: "TIDEMILL_PROCESS=" + rand.Text(), exited: make(chan struct{})}
+	cmd.Env = append(cmd.Env, p.mark)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	out, err := p.pipe(stdout)
 	if err != nil {

@@ -73,7 +73,7 @@ func (k *Kind) Work(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (jo
 		return jobs.Result{ExitCode: 127}, fmt.Errorf("enter the command's directory: %w", err)
 	}
 	last := &lastLines{}
-	p, err := k.family.start(cmd, "TIDEMILL_TASK="+string(a.Task), rt.Stdout(), io.MultiWriter(last, rt.Stderr()))
+	p, err := k.family.start(cmd, rt.Stdout(), io.MultiWriter(last, rt.Stderr()))
 	if err != nil {
 		return jobs.Result{ExitCode: 127}, fmt.Errorf("start %s: %w", argv[0], err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -291,5 +292,29 @@ func TestNoGoroutineNorDescriptorStays(t *testing.T) {
 			t.Fatalf("%d goroutines and %d files became %d and %d", goroutines, files, g, f)
 		}
 		runtime.Gosched()
+	}
+}
+
+// TestTheEndOfACommandLeavesOtherFrameworksAlone: two that share an agent may have jobs, runs and
+// so tasks of the same names.
+func TestTheEndOfACommandLeavesOtherFrameworksAlone(t *testing.T) {
+	_, cancel, ended, pids := background(t, time.Minute, `echo $$ > $PIDS; exec sleep 1000`)
+	pids() // it has begun; what begins now is younger
+	namesake := exec.CommandContext(t.Context(), "/bin/sh", "-c", "read line")
+	namesake.Env = append(os.Environ(), "TIDEMILL_TASK=test."+t.Name())
+	input, err := namesake.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := namesake.Start(); err != nil {
+		t.Fatal(err)
+	}
+	cancel(jobs.Stop{Reason: "killed", Grace: time.Second})
+	<-ended
+	if _, err := io.WriteString(input, "end\n"); err != nil {
+		t.Error(err)
+	}
+	if err := namesake.Wait(); err != nil {
+		t.Errorf("the other framework's task was ended with this one: %v", err)
 	}
 }
