@@ -14,11 +14,12 @@ import (
 
 // agent is what offers have told of an agent.
 type agent struct {
-	offer   jobs.Offer     // the last one; its address may change when the agent restarts
-	seen    time.Time      // when that came
-	largest jobs.Resources // most of each resource that one offer held
-	live    map[string]int // our live tasks by shared executor
-	idle    map[string]time.Time
+	offer   jobs.Offer           // the last one; its address may change when the agent restarts
+	seen    time.Time            // when that came
+	largest jobs.Resources       // most of each resource that one offer held
+	live    map[string]int       // our live tasks by shared executor
+	idle    map[string]time.Time // since when a shared executor has no work
+	watched map[string]bool      // a timer looks after its idleness
 	away    jobs.Unavailability
 	inverse string // the last inverse offer
 	record  strikes
@@ -27,7 +28,7 @@ type agent struct {
 func (c *Core) agentOf(id string) *agent {
 	a, ok := c.agents[id]
 	if !ok {
-		a = &agent{live: map[string]int{}, idle: map[string]time.Time{}}
+		a = &agent{live: map[string]int{}, idle: map[string]time.Time{}, watched: map[string]bool{}}
 		c.agents[id] = a
 	}
 	return a
@@ -41,28 +42,57 @@ func (c *Core) agentDone(t *task) {
 	}
 	if a.live[t.rec.Executor]--; a.live[t.rec.Executor] == 0 {
 		delete(a.live, t.rec.Executor)
-		a.idle[t.rec.Executor] = c.now
+		c.rests(t.rec.Agent, a, t.rec.Executor)
 	}
 }
 
-// watchIdle shuts a shared executor down that had no work for long. It never
-// ends itself: that would race with a LAUNCH.
+// watchIdle finds shared executors that work for nobody this leader knows of:
+// an earlier one's, or of a former version.
 func (c *Core) watchIdle(agentID string, a *agent, executors []string) {
 	for _, id := range executors {
-		if !strings.HasPrefix(id, sharedPrefix) || a.live[id] > 0 {
-			continue
-		}
-		since, known := a.idle[id]
-		if !known {
-			a.idle[id] = c.now
-			continue
-		}
-		if c.now.Sub(since) > c.cfg.ExecutorIdle && c.ready.count == 0 { // or it may be launched on in this step
-			delete(a.idle, id)
-			c.call(Shutdown{Agent: agentID, Executor: id})
+		if _, known := a.idle[id]; !known && strings.HasPrefix(id, sharedPrefix) && a.live[id] == 0 {
+			c.rests(agentID, a, id)
 		}
 	}
 }
+
+// rests lets a shared executor that has no work stay warm for a while. No
+// offer need come meanwhile: none is asked for while nothing waits.
+func (c *Core) rests(agentID string, a *agent, executor string) {
+	a.idle[executor] = c.now
+	if !a.watched[executor] {
+		a.watched[executor] = true
+		c.at(c.now.Add(c.cfg.ExecutorIdle), func() { c.endIdle(agentID, executor) })
+	}
+}
+
+// endIdle shuts a shared executor down that has had no work for long. It never
+// ends itself: that would race with a LAUNCH.
+func (c *Core) endIdle(agentID, executor string) {
+	a, ok := c.agents[agentID]
+	if !ok {
+		return
+	}
+	delete(a.watched, executor)
+	since, idle := a.idle[executor]
+	if !idle || a.live[executor] > 0 {
+		return
+	}
+	again := since.Add(c.cfg.ExecutorIdle)
+	if c.stream == 0 || c.ready.count > 0 { // it cannot be told, or may be launched on in this step
+		again = later(again, c.now.Add(idleAgain))
+	}
+	if again.After(c.now) {
+		a.watched[executor] = true
+		c.at(again, func() { c.endIdle(agentID, executor) })
+		return
+	}
+	delete(a.idle, executor)
+	c.call(Shutdown{Agent: agentID, Executor: executor})
+}
+
+// idleAgain is when it is looked again whether an idle executor may end.
+const idleAgain = 10 * time.Second
 
 // onExecutorLost forgets a shared executor. Its tasks' ends come as updates.
 func (c *Core) onExecutorLost(e ExecutorLost) {
