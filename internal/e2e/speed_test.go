@@ -248,8 +248,8 @@ func BenchmarkManyJobs(b *testing.B) {
 	}
 }
 
-// memory is what a process holds of the machine's.
-func memory(b *testing.B, pid int) float64 {
+// memory is what a process holds of the machine's, in MiB.
+func memory(b testing.TB, pid int) float64 {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
