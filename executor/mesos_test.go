@@ -74,6 +74,7 @@ type cluster struct {
 	offers  []jobs.Offer
 	updates map[jobs.TaskID][]jobs.Update
 	lost    []scheduler.ExecutorLost
+	mute    bool // updates are not acknowledged
 
 	finished int // tasks
 }
@@ -149,7 +150,7 @@ func (c *cluster) take(e scheduler.Event) {
 		if e.State == jobs.TaskFinished {
 			c.finished++
 		}
-		if len(e.UUID) > 0 {
+		if len(e.UUID) > 0 && !c.mute {
 			c.send(scheduler.Acknowledge{Task: e.Task, Agent: e.Agent, UUID: e.UUID})
 		}
 	}
@@ -259,10 +260,7 @@ func TestAWarmExecutorThroughMesos(t *testing.T) {
 	c.until("the long task", func() bool { return c.state("long") == jobs.TaskRunning })
 
 	// The agent restarts: the work goes on, and the executor comes back.
-	c.options.Addr = c.agent.Addr() // where its executors look for it
-	c.agent.Crash()
-	c.offers = nil
-	c.startAgent()
+	c.restartAgent(func() {})
 	c.launch("shared", shell("after", `echo pid=$PPID > $TIDEMILL_RESULTS`))
 	if got := c.outcome("after").Values["pid"]; got != pid {
 		t.Errorf("executor %s became %s", pid, got)
@@ -282,6 +280,49 @@ func TestAWarmExecutorThroughMesos(t *testing.T) {
 	}
 	c.send(scheduler.Shutdown{Agent: agent, Executor: spec.ID})
 	c.until("the end of the executor", func() bool { return len(c.lost) > 0 })
+}
+
+// restartAgent has the agent die and come back; meanwhile something happens.
+func (c *cluster) restartAgent(meanwhile func()) {
+	c.t.Helper()
+	c.options.Addr = c.agent.Addr() // where its executors look for it
+	c.agent.Crash()
+	c.offers = nil
+	meanwhile()
+	c.startAgent()
+}
+
+// What ends while its agent is away is told when that is back; and what the
+// framework has not acknowledged is told again, as the same update.
+func TestUpdatesOutliveTheAgent(t *testing.T) {
+	c := newCluster(t)
+	gate := filepath.Join(t.TempDir(), "gate")
+	if err := syscall.Mkfifo(gate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.launch("shared", shell("away", `read word < `+gate+`; echo word=$word > $TIDEMILL_RESULTS`))
+	c.until("the task", func() bool { return c.state("away") == jobs.TaskRunning })
+	c.restartAgent(func() {
+		if err := os.WriteFile(gate, []byte("done\n"), 0); err != nil {
+			t.Fatal(err)
+		}
+	})
+	c.mute = true
+	if o := c.outcome("away"); !o.OK || o.Values["word"] != "done" {
+		t.Errorf("outcome %+v", o)
+	}
+	told := c.updates["away"][len(c.updates["away"])-1]
+	c.restartAgent(func() { c.updates["away"] = nil })
+	c.until("the update again", func() bool { return c.state("away") == jobs.TaskFinished })
+	if again := c.updates["away"][len(c.updates["away"])-1]; !slices.Equal(again.UUID, told.UUID) || !slices.Equal(again.Data, told.Data) {
+		t.Errorf("it is told as another update: %+v, first %+v", again, told)
+	}
+	c.mute = false
+	c.send(scheduler.Acknowledge{Task: "away", Agent: told.Agent, UUID: told.UUID})
+	c.launch("shared", shell("next", "true"))
+	if o := c.outcome("next"); !o.OK {
+		t.Errorf("the task after it: %+v", o)
+	}
 }
 
 func residentMiB(t *testing.T, pid string) int {
@@ -309,23 +350,26 @@ func TestACommandDiesWithItsExecutor(t *testing.T) {
 	if err := syscall.Mkfifo(pids, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.launch("own", shell("t1", `trap '' TERM HUP; echo $PPID $$ > `+pids+`; while :; do sleep 0.05; done`))
+	c.launch("own", shell("t1", `trap '' TERM HUP; setsid sleep 1000 & echo $PPID $$ $! > `+pids+`; while :; do sleep 0.05; done`))
 	b, err := os.ReadFile(pids)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var executorPID, commandPID int
-	if _, err := fmt.Sscan(string(b), &executorPID, &commandPID); err != nil {
+	var executorPID, commandPID, childPID int // the child is in a session of its own
+	if _, err := fmt.Sscan(string(b), &executorPID, &commandPID, &childPID); err != nil {
 		t.Fatalf("%q: %v", b, err)
 	}
 	if err := syscall.Kill(executorPID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	c.until("the agent's word", func() bool { return c.state("t1") == jobs.TaskFailed })
-	if err := syscall.Kill(commandPID, 0); err == nil {
-		if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", commandPID)); !strings.Contains(string(b), ") Z ") {
-			t.Errorf("the command lives on: %s", b)
-			_ = syscall.Kill(commandPID, syscall.SIGKILL)
+	for _, pid := range []int{commandPID, childPID} {
+		if err := syscall.Kill(pid, 0); err != nil {
+			continue
+		}
+		if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); !strings.Contains(string(b), ") Z ") {
+			t.Errorf("a process of the command lives on: %s", b)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
 }
