@@ -1,9 +1,12 @@
 package scheduler
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"tidemill/jobs"
 )
@@ -106,4 +109,20 @@ func TestALaunchThatWasNotSentNeverStarts(t *testing.T) {
 	if second := s.launchOne("a"); s.data[second].Start != 1 {
 		t.Errorf("the next attempt is start %d, want 1: nothing was started", s.data[second].Start)
 	}
+}
+
+// TestTheCoreHearsOfADroppedLaunch: by the goroutine that would have sent it.
+func TestTheCoreHearsOfADroppedLaunch(t *testing.T) {
+	heard := make(chan Event, 1)
+	c := newCaller(zerolog.Nop(), func(ev Event) { heard <- ev })
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); c.run(ctx) }()
+	c.push(1, []Call{Revive{}, Accept{Launches: []Launch{{Task: "t"}}}})
+	ev, ok := (<-heard).(CallAnswered)
+	if accept, is := ev.Call.(Accept); !ok || !is || accept.Launches[0].Task != "t" || !errors.Is(ev.Err, errUnsent) {
+		t.Errorf("heard %+v", ev)
+	}
+	stop()
+	<-ended
 }

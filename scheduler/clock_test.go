@@ -175,34 +175,37 @@ func TestTimekeeper(t *testing.T) {
 		return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(seconds * float64(time.Second)))
 	}
 	type line struct {
-		clock    float64 // says
-		measured bool
-		want     float64
-		leapt    bool
+		clock, elapsed float64 // say
+		measured       bool
+		want           float64
+		leapt          bool
 	}
 	tests := []struct {
 		name  string
 		lines []line
 	}{
-		{"time passes", []line{{0, false, 0, false}, {10, false, 10, false}, {40, false, 40, false}}},
-		{"a small step back is the core's to bear", []line{{10, false, 10, false}, {9, false, 9, false}}},
-		{"a stall", []line{{0, false, 0, false}, {60, false, 0, true}, {61, true, 61, false}, {62, false, 62, false}}},
+		{"time passes", []line{{0, 0, false, 0, false}, {10, 10, false, 10, false}, {40, 40, false, 40, false}}},
+		{"a small step back is the core's to bear", []line{{10, 10, false, 10, false}, {9, 10, false, 9, false}}},
+		{"a stall", []line{{0, 0, false, 0, false}, {60, 60, false, 60, false}}},
+		{"a small leap ahead", []line{{0, 0, false, 0, false}, {5, 1, false, 1, true}, {6, 2, true, 6, false}}},
+		{"the machine slept", []line{{0, 0, false, 0, false}, {60, 1, false, 1, true}, {61, 2, true, 61, false}, {62, 3, false, 62, false}}},
 		{"a leap ahead, and back", []line{
-			{0, false, 0, false}, {40, false, 0, true}, {41, true, 41, false}, {45, false, 45, false}, {6, false, 45, true}, {7, true, 7, false},
+			{0, 0, false, 0, false}, {40, 1, false, 1, true}, {41, 2, true, 41, false}, {45, 6, false, 45, false}, {6, 7, false, 46, true}, {7, 8, true, 7, false},
 		}},
 		{"a leap back, and ahead", []line{
-			{100, false, 100, false}, {60, false, 100, true}, {61, true, 61, false}, {105, false, 61, true}, {106, true, 106, false},
+			{100, 0, false, 100, false}, {60, 1, false, 101, true}, {61, 2, true, 61, false}, {105, 6, false, 65, true}, {106, 7, true, 106, false},
 		}},
-		{"a leap that was undone before it was measured", []line{{0, false, 0, false}, {40, false, 0, true}, {1, false, 1, false}}},
+		{"a leap that was undone before it was measured", []line{{0, 0, false, 0, false}, {40, 1, false, 1, true}, {2, 2, false, 2, false}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var k timekeeper
 			for i, l := range test.lines {
+				elapsed := time.Duration(l.elapsed * float64(time.Second))
 				if l.measured {
-					k.measured(at(l.clock))
+					k.measured(at(l.clock), elapsed)
 				}
-				if now, leapt := k.read(at(l.clock)); !now.Equal(at(l.want)) || leapt != l.leapt {
+				if now, leapt := k.read(at(l.clock), elapsed); !now.Equal(at(l.want)) || leapt != l.leapt {
 					t.Errorf("line %d: it is %s, leapt %v; want %s, %v", i+1, now, leapt, at(l.want), l.leapt)
 				}
 			}
@@ -264,6 +267,15 @@ func TestALeapOfTheClockIsNotBelieved(t *testing.T) {
 			t.Errorf("%d runs in time and %d late, %s after the start; want those of the times when the clock was right, and one for each of the others", in, far, time.Since(began))
 		}
 	})
+}
+
+// TestTheClockIsReadAsItShows: what time.Now holds to measure durations would
+// hide that the clock was set.
+func TestTheClockIsReadAsItShows(t *testing.T) {
+	leader := &term{opt: &Options{Now: time.Now}, began: time.Now()}
+	if now, _ := leader.now(); now != now.Round(0) {
+		t.Errorf("it is %s, with a reading that no clock shows", now)
+	}
 }
 
 // pass lets time pass for all goroutines.

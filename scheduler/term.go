@@ -39,6 +39,7 @@ type term struct {
 	workers sync.WaitGroup
 	wakeAt  time.Time
 	clock   timekeeper
+	began   time.Time
 
 	measuring  bool // a write that measures the clock is under way
 	measured   bool // it is done, and the core is to be told
@@ -57,7 +58,7 @@ const (
 
 func newTerm(opt *Options, leader Leadership, notify func(jobs.Notice)) *term {
 	t := &term{
-		opt: opt, log: opt.Log.With().Int64("term", leader.Term()).Logger(), leader: leader, notify: notify,
+		opt: opt, began: time.Now(), log: opt.Log.With().Int64("term", leader.Term()).Logger(), leader: leader, notify: notify,
 		engine: NewEngine(opt.Core, opt.Kinds), events: make(chan Event, eventQueue), inspect: make(chan func(*Core)),
 		fences: make(chan chan error), batches: make(chan Batch, 1), results: make(chan error, 1),
 		reads: make(chan struct{}, readSlots), done: make(chan struct{}), answers: map[int64]func(Answer){}, ending: make(chan error, 4),
@@ -145,26 +146,29 @@ func (t *term) loop(ctx context.Context) error {
 	}
 }
 
-// idleTick is how often the time is told when nothing is due: so often that this is no leap.
-const idleTick = skewStop / 3
+// idleTick is how often the time is told when nothing is due: a leap of the clock is noticed then.
+const idleTick = 10 * time.Second
 
 // untilWake is how long nothing is due.
 func (t *term) untilWake() time.Duration {
 	if t.wakeAt.IsZero() {
 		return idleTick
 	}
-	now, leapt := t.clock.read(t.opt.Now())
-	if leapt {
-		return idleTick // until the clock is measured
-	}
+	now, _ := t.now()
 	return min(max(t.wakeAt.Sub(now), 0), idleTick)
+}
+
+// now reads the clock as it shows the time: what else a time.Time holds goes on as if the clock were
+// never set, and would hide that it was.
+func (t *term) now() (now time.Time, leapt bool) {
+	return t.clock.read(t.opt.Now().Round(0), time.Since(t.began))
 }
 
 func (t *term) step(ctx context.Context, ev Event) {
 	if _, ok := ev.(Subscribed); ok {
 		t.subscribed = true
 	}
-	now, leapt := t.clock.read(t.opt.Now())
+	now, leapt := t.now()
 	if leapt && !t.measuring {
 		t.measure(ctx)
 	}
@@ -188,7 +192,7 @@ func (t *term) measure(ctx context.Context) {
 func (t *term) tellClock(ctx context.Context) {
 	if t.measured {
 		t.measuring, t.measured = false, false
-		t.clock.measured(t.opt.Now())
+		t.clock.measured(t.opt.Now().Round(0), time.Since(t.began))
 		t.step(ctx, ClockSkewed{By: t.ahead()})
 	}
 }
