@@ -49,6 +49,10 @@ type Scheduler interface {
 	Next(ctx context.Context, name jobs.Name, n int) ([]time.Time, error)
 	// Log reads at most limit bytes of an attempt's log; stream is "stdout" or "stderr".
 	Log(ctx context.Context, task jobs.TaskID, stream string, offset int64, limit int) (jobs.LogChunk, error)
+	// ListFiles gives what is in a directory of an attempt's sandbox, by name.
+	ListFiles(ctx context.Context, task jobs.TaskID, path string) ([]jobs.File, error)
+	// ReadFile reads at most limit bytes of a file in an attempt's sandbox.
+	ReadFile(ctx context.Context, task jobs.TaskID, path string, offset int64, limit int) (jobs.FileChunk, error)
 	// Connections hands the addresses and credentials of a task's kind to the
 	// bearer of the task's own token.
 	Connections(ctx context.Context, task jobs.TaskID, token string) (jobs.Connections, error)

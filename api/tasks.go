@@ -20,6 +20,18 @@ type logQuery struct {
 	Follow bool   `query:"follow" doc:"Stream what comes until the attempt has ended."`
 }
 
+type fileQuery struct {
+	ID   string `path:"id" maxLength:"400" doc:"The task's id."`
+	Path string `query:"path" maxLength:"1000" doc:"Within the sandbox; the whole of it where absent."`
+}
+
+type readQuery struct {
+	ID     string `path:"id" maxLength:"400" doc:"The task's id."`
+	Path   string `query:"path" required:"true" minLength:"1" maxLength:"1000" doc:"Within the sandbox."`
+	Offset int64  `query:"offset" minimum:"0" default:"0" doc:"In bytes, from the start of the file."`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1048576" default:"65536" doc:"In bytes."`
+}
+
 type connectionsQuery struct {
 	ID            string `path:"id" maxLength:"400"`
 	Authorization string `header:"Authorization" doc:"Bearer and the task's own token."`
@@ -41,6 +53,21 @@ func (s *Server) taskOperations(api huma.API) {
 		},
 	}}
 	huma.Register(api, logs, s.readLog)
+	register(api, http.MethodGet, "/v1/tasks/{id}/files", "listFiles", "List a directory of a task's sandbox.",
+		func(ctx context.Context, in *fileQuery) (*body[rest.FileList], error) {
+			list, err := s.Scheduler.ListFiles(ctx, jobs.TaskID(in.ID), in.Path)
+			return bodyOf(rest.FileList{Files: list}, err)
+		})
+	content := operation(http.MethodGet, "/v1/tasks/{id}/file", "readFile", "Read a file of a task's sandbox.")
+	content.Responses = map[string]*huma.Response{"200": {
+		Description: "The bytes as they are in the file.",
+		Content:     map[string]*huma.MediaType{rest.Bytes: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}},
+		Headers: map[string]*huma.Param{
+			rest.FileOffset: {Schema: &huma.Schema{Type: huma.TypeInteger}, Description: "Where in the file the body begins."},
+			rest.FileSize:   {Schema: &huma.Schema{Type: huma.TypeInteger}, Description: "The file's size now."},
+		},
+	}}
+	huma.Register(api, content, s.readFile)
 	register(api, http.MethodGet, "/v1/tasks/{id}/connections", "readConnections", "Hand the addresses that a task's work needs to its executor.",
 		func(ctx context.Context, in *connectionsQuery) (*body[jobs.Connections], error) {
 			token := bearer(in.Authorization)
@@ -73,6 +100,23 @@ func (s *Server) readLog(ctx context.Context, in *logQuery) (*huma.StreamRespons
 			return
 		}
 		s.followLog(hc, in, chunk)
+	}}, nil
+}
+
+func (s *Server) readFile(ctx context.Context, in *readQuery) (*huma.StreamResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	chunk, err := s.Scheduler.ReadFile(ctx, jobs.TaskID(in.ID), in.Path, in.Offset, in.Limit)
+	if err != nil {
+		return nil, rest.FromError(err)
+	}
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		hc.SetHeader("Content-Type", rest.Bytes)
+		hc.SetHeader("X-Content-Type-Options", "nosniff")
+		hc.SetHeader(rest.FileOffset, strconv.FormatInt(chunk.Offset, 10))
+		hc.SetHeader(rest.FileSize, strconv.FormatInt(chunk.Size, 10))
+		hc.SetStatus(http.StatusOK)
+		_, _ = hc.BodyWriter().Write(chunk.Data) // the caller may be gone
 	}}, nil
 }
 

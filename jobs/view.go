@@ -224,6 +224,21 @@ type LogChunk struct {
 	End    bool   `json:"end"`  // the attempt is final and this is all of it
 }
 
+// File is one in an attempt's sandbox.
+type File struct {
+	Path      string    `json:"path"` // within the sandbox
+	Size      int64     `json:"size"`
+	Modified  time.Time `json:"modified,omitzero"`
+	Directory bool      `json:"directory,omitempty"`
+}
+
+// FileChunk is part of a file in an attempt's sandbox.
+type FileChunk struct {
+	Data   []byte `json:"data"`
+	Offset int64  `json:"offset"`
+	Size   int64  `json:"size"` // of the file now
+}
+
 // Notice is one line of the event stream: something changed.
 type Notice struct {
 	Sequence int64     `json:"sequence"`

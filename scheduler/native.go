@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"path"
 	"regexp"
 	"strconv"
 
@@ -17,11 +18,14 @@ func (t *task) native() bool { return isNative(&t.rec) }
 func isNative(t *jobs.Task) bool { return t.Executor == string(t.ID) }
 
 // logPath is where an attempt's stream lies in its executor's sandbox.
-func logPath(t *jobs.Task, stream string) string {
+func logPath(t *jobs.Task, stream string) string { return path.Join(sandboxDir(t), stream) }
+
+// sandboxDir is where an attempt's files lie in its executor's sandbox, which it may share.
+func sandboxDir(t *jobs.Task) string {
 	if isNative(t) {
-		return stream
+		return "."
 	}
-	return jobs.TaskDir(t.ID) + "/" + stream
+	return jobs.TaskDir(t.ID)
 }
 
 // nativeTask is what the built-in executors are told of an attempt.

@@ -129,6 +129,9 @@ type Files interface {
 	// Read gives up to limit bytes of a file from offset, and the file's size.
 	// A file that is not there is fs.ErrNotExist.
 	Read(ctx context.Context, where Sandbox, path string, offset int64, limit int) (data []byte, size int64, err error)
+	// List gives what is in a directory, with paths within the sandbox, as the
+	// agent has them. One that is not there is fs.ErrNotExist.
+	List(ctx context.Context, where Sandbox, path string) ([]jobs.File, error)
 }
 
 // Sandbox is an executor's directory on an agent.

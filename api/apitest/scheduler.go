@@ -500,6 +500,25 @@ func (s *Scheduler) Log(_ context.Context, task jobs.TaskID, stream string, offs
 	return jobs.LogChunk{Data: part, Offset: offset, Size: size, End: s.final[task] && offset+int64(len(part)) == size}, nil
 }
 
+// ListFiles lists the logs, and no directories.
+func (s *Scheduler) ListFiles(_ context.Context, task jobs.TaskID, path string) (list []jobs.File, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, data := range s.logs {
+		if name, ok := strings.CutPrefix(key, string(task)+"/"); ok && path == "" {
+			list = append(list, jobs.File{Path: name, Size: int64(len(data))})
+		}
+	}
+	slices.SortFunc(list, func(a, b jobs.File) int { return strings.Compare(a.Path, b.Path) })
+	return list, s.fail
+}
+
+// ReadFile reads a log.
+func (s *Scheduler) ReadFile(ctx context.Context, task jobs.TaskID, path string, offset int64, limit int) (jobs.FileChunk, error) {
+	chunk, err := s.Log(ctx, task, path, offset, limit)
+	return jobs.FileChunk{Data: chunk.Data, Offset: chunk.Offset, Size: chunk.Size}, err
+}
+
 // Connections hands out Secrets for Token.
 func (s *Scheduler) Connections(_ context.Context, task jobs.TaskID, token string) (jobs.Connections, error) {
 	s.mu.Lock()

@@ -17,6 +17,7 @@ type runCmd struct {
 	List    runList    `cmd:"" help:"List runs, newest first."`
 	Show    runShow    `cmd:"" help:"Show a run: where its tasks are and why, and why the rest waits."`
 	Logs    runLogs    `cmd:"" help:"Print what a run's tasks, or one task, wrote."`
+	Files   runFiles   `cmd:"" help:"List and read the files of a task's sandbox."`
 	Kill    runKill    `cmd:"" help:"Kill runs."`
 	Mark    runMark    `cmd:"" help:"Declare by hand how a run ended."`
 	Rerun   runRerun   `cmd:"" help:"Do final runs again, as their jobs are now."`

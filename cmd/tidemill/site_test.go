@@ -90,6 +90,7 @@ func (s *site) startAgent(resources string) {
 type tidemill struct {
 	*client.Client
 	t     *testing.T
+	url   string
 	ended chan error // its Serve has
 }
 
@@ -119,7 +120,7 @@ func (s *site) startTidemill(name string, change func(*service)) *tidemill {
 	if change != nil {
 		change(&of)
 	}
-	m := &tidemill{t: s.t, ended: make(chan error, 1)}
+	m := &tidemill{t: s.t, url: o.Advertise, ended: make(chan error, 1)}
 	if m.Client, err = client.New(o.Advertise, ""); err != nil {
 		s.t.Fatal(err)
 	}

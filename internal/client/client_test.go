@@ -54,6 +54,12 @@ func TestAnswersAsTheScheduler(t *testing.T) {
 	direct.SetStatus(jobs.Status{Leading: true, Master: "m", Problems: []string{"p"}})
 	direct.WriteLog("a.1.r-1.0.1.0.1", "stderr", "0123456789")
 	direct.SetState("{}\n")
+	if list, err := c.ListFiles(ctx, "a.1.r-1.0.1.0.1", ""); err != nil || len(list) != 1 || list[0].Path != "stderr" || list[0].Size != 10 {
+		t.Errorf("files %v, %v", list, err)
+	}
+	if part, err := c.ReadFile(ctx, "a.1.r-1.0.1.0.1", "stderr", 2, 3); err != nil || string(part.Data) != "234" || part.Size != 10 || part.Offset != 2 {
+		t.Errorf("part of a file %+v, %v", part, err)
+	}
 	if _, err := c.Apply(ctx, []jobs.Job{{Name: "a/../b", Kind: "noop"}}); err == nil {
 		t.Error("a bad name was accepted")
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -34,6 +35,33 @@ func (c *Client) Log(ctx context.Context, task jobs.TaskID, stream string, offse
 		if *into, err = strconv.ParseInt(res.Header.Get(header), 10, 64); err != nil {
 			return jobs.LogChunk{}, fmt.Errorf("read %s of task %s: header %s: %w", stream, task, header, err)
 		}
+	}
+	return chunk, nil
+}
+
+// ListFiles lists a directory of a task's sandbox.
+func (c *Client) ListFiles(ctx context.Context, task jobs.TaskID, path string) ([]jobs.File, error) {
+	values := url.Values{}
+	set(values, "path", path)
+	var out rest.FileList
+	err := c.call(ctx, http.MethodGet, withQuery(c.at("v1", "tasks", string(task), "files"), values), nil, &out)
+	return out.Files, err
+}
+
+// ReadFile reads part of a file of a task's sandbox.
+func (c *Client) ReadFile(ctx context.Context, task jobs.TaskID, path string, offset int64, limit int) (jobs.FileChunk, error) {
+	values := url.Values{"path": {path}, "offset": {strconv.FormatInt(offset, 10)}, "limit": {strconv.Itoa(limit)}}
+	res, err := c.get(ctx, withQuery(c.at("v1", "tasks", string(task), "file"), values))
+	if err != nil {
+		return jobs.FileChunk{}, err
+	}
+	defer res.Body.Close()
+	chunk := jobs.FileChunk{Offset: offset}
+	if chunk.Data, err = io.ReadAll(io.LimitReader(res.Body, rest.MaxLogChunk)); err == nil {
+		chunk.Size, err = strconv.ParseInt(res.Header.Get(rest.FileSize), 10, 64)
+	}
+	if err != nil {
+		return jobs.FileChunk{}, fmt.Errorf("read %s of task %s: %w", path, task, err)
 	}
 	return chunk, nil
 }

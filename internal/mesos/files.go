@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib/agent"
+	"golang.org/x/sys/unix"
 
+	"tidemill/jobs"
 	"tidemill/scheduler"
 )
 
@@ -55,26 +57,86 @@ func NewFiles(principal, secret string, secure *tls.Config) *Files {
 // Read gives up to limit bytes from offset, and the file's size. It looks in
 // the executor's latest run, and where the file is not there, in its earlier
 // ones: a shared executor's id lives on when the executor died.
-func (f *Files) Read(ctx context.Context, where scheduler.Sandbox, file string, offset int64, limit int) ([]byte, int64, error) {
+func (f *Files) Read(ctx context.Context, where scheduler.Sandbox, file string, offset int64, limit int) (data []byte, size int64, err error) {
 	if !filepath.IsLocal(file) || offset < 0 || limit < 0 {
 		return nil, 0, fmt.Errorf("read %q from %d: not a place within a sandbox", file, offset)
 	}
+	err = f.seek(ctx, where, func(run string) error {
+		data, size, err = f.read(ctx, where.AgentAddr, path.Join(run, file), offset, limit)
+		return err
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("read %s of executor %s: %w", file, where.Executor, err)
+	}
+	return data, size, nil
+}
+
+// List gives what is in a directory, which is looked for as by Read.
+func (f *Files) List(ctx context.Context, where scheduler.Sandbox, dir string) (list []jobs.File, err error) {
+	if !filepath.IsLocal(dir) {
+		return nil, fmt.Errorf("list %q: not a place within a sandbox", dir)
+	}
+	err = f.seek(ctx, where, func(run string) error {
+		list, err = f.list(ctx, where.AgentAddr, run, dir)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list %s of executor %s: %w", dir, where.Executor, err)
+	}
+	return list, nil
+}
+
+// seek looks in the executor's latest run, and where there is no such file, in
+// the earlier ones.
+func (f *Files) seek(ctx context.Context, where scheduler.Sandbox, look func(run string) error) error {
 	latest := path.Join("/frameworks", where.FrameworkID, "executors", where.Executor, "runs/latest")
-	data, size, err := f.read(ctx, where.AgentAddr, path.Join(latest, file), offset, limit)
+	err := look(latest)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return data, size, err
+		return err
 	}
 	runs, stateErr := f.runs(ctx, where)
 	if stateErr != nil {
-		return nil, 0, stateErr
+		return stateErr
 	}
-	for _, dir := range runs {
-		data, size, err = f.read(ctx, where.AgentAddr, path.Join(dir, file), offset, limit)
-		if !errors.Is(err, fs.ErrNotExist) {
-			return data, size, err
+	for _, run := range runs {
+		if err := look(run); !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
-	return nil, 0, fmt.Errorf("read %s of executor %s on agent %s: %w", file, where.Executor, where.AgentAddr, fs.ErrNotExist)
+	return err
+}
+
+func (f *Files) list(ctx context.Context, addr, run, dir string) ([]jobs.File, error) {
+	var answer agent.Response
+	at := path.Join(run, dir)
+	call := &agent.Call{Type: agent.Call_LIST_FILES, ListFiles: &agent.Call_ListFiles{Path: at}}
+	if err := f.ask(ctx, addr, call, &answer); err != nil {
+		return nil, fmt.Errorf("list %s on agent %s: %w", at, addr, err)
+	}
+	list := make([]jobs.File, 0, len(answer.GetListFiles().GetFileInfos()))
+	for _, info := range answer.GetListFiles().GetFileInfos() {
+		list = append(list, jobs.File{
+			Path: path.Join(dir, path.Base(info.Path)), Size: int64(info.GetSize_()), Directory: info.GetMode()&unix.S_IFMT == unix.S_IFDIR,
+			Modified: time.Unix(0, info.GetMtime().GetNanoseconds()).UTC(),
+		})
+	}
+	return list, nil
+}
+
+// ask makes one call of the operator API.
+func (f *Files) ask(ctx context.Context, addr string, call *agent.Call, answer *agent.Response) error {
+	ctx, cancel := context.WithTimeout(ctx, filesTimeout)
+	defer cancel()
+	to, err := f.endpoint(addr, operatorPath)
+	if err != nil {
+		return err
+	}
+	err = to.ask(ctx, f.http, call, answer, maxRead)
+	var refused *scheduler.CallError
+	if errors.As(err, &refused) && refused.Status == http.StatusNotFound {
+		return fs.ErrNotExist
+	}
+	return err
 }
 
 // read collects pieces: an agent gives at most 16 pages at once.
@@ -93,25 +155,15 @@ func (f *Files) read(ctx context.Context, addr, file string, offset int64, limit
 }
 
 func (f *Files) piece(ctx context.Context, addr, file string, offset int64, limit int) ([]byte, int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, filesTimeout)
-	defer cancel()
-	to, err := f.endpoint(addr, operatorPath)
-	if err != nil {
-		return nil, 0, err
-	}
 	length := uint64(limit)
 	call := &agent.Call{Type: agent.Call_READ_FILE, ReadFile: &agent.Call_ReadFile{
 		Path: file, Offset: uint64(offset), Length: &length,
 	}}
 	var answer agent.Response
-	err = to.ask(ctx, f.http, call, &answer, maxRead)
-	var refused *scheduler.CallError
-	switch {
-	case errors.As(err, &refused) && refused.Status == http.StatusNotFound:
-		return nil, 0, fs.ErrNotExist
-	case err != nil:
+	if err := f.ask(ctx, addr, call, &answer); err != nil {
 		return nil, 0, err
-	case answer.ReadFile == nil:
+	}
+	if answer.ReadFile == nil {
 		return nil, 0, errors.New("the agent answered without the file")
 	}
 	data := answer.ReadFile.Data

@@ -19,6 +19,7 @@ const (
 	YAML        = "application/yaml"
 	ProblemJSON = "application/problem+json"
 	Text        = "text/plain; charset=utf-8"
+	Bytes       = "application/octet-stream"
 	EventStream = "text/event-stream"
 	Lines       = "application/x-ndjson"
 )
@@ -33,6 +34,9 @@ const (
 	LogOffset = "Tidemill-Log-Offset"
 	LogSize   = "Tidemill-Log-Size"
 	LogEnd    = "Tidemill-Log-End"
+	// FileOffset and FileSize describe the part of a file in the body.
+	FileOffset = "Tidemill-File-Offset"
+	FileSize   = "Tidemill-File-Size"
 )
 
 // Bounds that both sides keep.
@@ -52,6 +56,11 @@ type JobPage struct {
 // Applied is what became of the jobs that were applied.
 type Applied struct {
 	Jobs []jobs.AppliedJob `json:"jobs"`
+}
+
+// FileList is what is in a directory of an attempt's sandbox.
+type FileList struct {
+	Files []jobs.File `json:"files"`
 }
 
 // Endpoints is where a service's instances listen.
