@@ -122,7 +122,8 @@ type Core struct {
 	dirtySet                         map[string]bool
 	discarded                        Group
 	leaving                          leaving
-	stale                            []*run // found in the store, of a job that was deleted
+	stale                            []*run  // found in the store, of a job that was deleted
+	strays                           []*task // loaded, of runs that have ended and keep them in their own records
 	notices                          int64
 	launches                         int64
 	problems                         map[string]string

@@ -576,3 +576,27 @@ func TestABeginningKillIsASignOfLife(t *testing.T) {
 	s.executorSays(task, jobs.TaskKilling)
 	s.wantAttempt(task, jobs.AttemptKilled)
 }
+
+// TestStrayAttemptsAreDeleted: a leader died between a run's end and the
+// deletion of its attempts, which stand in the run's own record.
+func TestStrayAttemptsAreDeleted(t *testing.T) {
+	for _, held := range []bool{false, true} {
+		s := newScript(t, manual(nil))
+		s.start("j", "1")
+		task := s.launchOne("a")
+		s.executorSays(task, jobs.TaskRunning)
+		stray := s.store[keyTask+string(task)]
+		s.executorSays(task, jobs.TaskFinished)
+		if _, there := s.store[keyTask+string(task)]; there {
+			t.Fatal("the attempt of a final run is kept")
+		}
+		s.store[keyTask+string(task)] = stray
+		if held {
+			s.store[keyState+"j"] = []byte("{")
+		}
+		s.failover()
+		if _, there := s.store[keyTask+string(task)]; there != held {
+			t.Errorf("held %v: it is kept: %v", held, there)
+		}
+	}
+}

@@ -15,6 +15,12 @@ func (c *Core) onElected(e Elected) {
 	if len(c.meta.Secret) == 0 {
 		c.meta.Secret = e.Secret
 	}
+	for _, t := range c.strays {
+		if t.run.job.held == "" {
+			c.discard(t.key())
+		}
+	}
+	c.strays = nil
 	c.touch(&c.meta)
 	c.seal()
 	c.resumeLeaving(c.stale)

@@ -366,7 +366,12 @@ func (c *Core) loadTasks(records []parsed, held map[jobs.Name]string) {
 		t := r.value.(*task)
 		c.advance(t.rec.Launched, t.rec.Started, t.rec.UnknownSince, t.rec.EndingSince, t.rec.Ended)
 		x, ok := c.runs[t.rec.Run]
-		if !ok || x.rec.State.Final() { // its run took it into its record, or is unreadable and holds its job
+		switch {
+		case !ok: // its run is unreadable, and holds its job
+			continue
+		case x.rec.State.Final(): // and took it into its record: a crash came before it was deleted
+			t.run = x
+			c.strays = append(c.strays, t)
 			continue
 		}
 		c.adopt(x, t)
