@@ -10,12 +10,12 @@ import (
 type Graph struct {
 	parents  map[Name][]Name
 	children map[Name][]Name
-	root     map[Name]string // schedule fingerprint of scheduled jobs
+	root     map[Name]*Schedule // of scheduled jobs; nobody changes one in place
 }
 
 // NewGraph makes an empty graph.
 func NewGraph() *Graph {
-	return &Graph{parents: map[Name][]Name{}, children: map[Name][]Name{}, root: map[Name]string{}}
+	return &Graph{parents: map[Name][]Name{}, children: map[Name][]Name{}, root: map[Name]*Schedule{}}
 }
 
 // Has says whether the job is in the graph.
@@ -82,7 +82,7 @@ func (g *Graph) Put(j Job) {
 	}
 	delete(g.root, j.Name)
 	if j.Schedule != nil {
-		g.root[j.Name] = j.Schedule.Fingerprint()
+		g.root[j.Name] = j.Schedule
 	}
 }
 
@@ -117,8 +117,8 @@ func (g *Graph) SameInstants(n Name) bool {
 // Root is what a job's instants come from: its own schedule, its parents'
 // where they share one, else itself.
 func (g *Graph) Root(n Name) string {
-	if r, ok := g.root[n]; ok {
-		return r
+	if s, ok := g.root[n]; ok {
+		return s.Fingerprint()
 	}
 	ps := g.parents[n]
 	if len(ps) == 0 || !g.SameInstants(n) {

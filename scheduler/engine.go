@@ -56,12 +56,12 @@ func (e *Engine) Load(records []Record) error {
 func (e *Engine) load(r *replica) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list := make([]parsed, 0, len(r.records))
+	list := make([]*parsed, 0, len(r.records))
 	for _, p := range r.records {
 		e.stored.put(p.key, p.size)
 		list = append(list, p)
 	}
-	r.records = map[string]parsed{}
+	r.records = map[string]*parsed{}
 	return e.core.load(list)
 }
 

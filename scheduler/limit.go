@@ -29,12 +29,12 @@ type poolGone struct{ *pool }
 
 func (poolGone) encode(time.Time) []byte { return nil }
 
-func (c *Core) loadPools(records []parsed) {
+func (c *Core) loadPools(records []*parsed) {
 	for _, r := range records {
 		p := &pool{holders: map[jobs.Name]int{}}
 		name := jobs.Name(strings.TrimPrefix(r.key, keyPool))
 		var err error
-		if p.extra, err = decode(r.raw, &p.rec); err != nil {
+		if p.extra, err = decode(r.raw(), &p.rec); err != nil {
 			p.rec = jobs.Pool{Name: name}
 			p.unreadable = fmt.Sprintf("record %s cannot be read: %v", r.key, err)
 			c.problems["pool "+string(name)] = p.unreadable

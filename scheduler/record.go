@@ -157,15 +157,15 @@ func mustJSON(v any) []byte {
 // Load takes in the records of a store. It is called once, before the first
 // Step. Records that cannot be read hold their job; an unknown format is an error.
 func (c *Core) Load(records []Record) error {
-	list := make([]parsed, len(records))
+	list := make([]*parsed, len(records))
 	for i, r := range records {
 		list[i] = parse(c.kinds, r)
 	}
 	return c.load(list)
 }
 
-func (c *Core) load(list []parsed) error {
-	byFamily := map[string][]parsed{}
+func (c *Core) load(list []*parsed) error {
+	byFamily := map[string][]*parsed{}
 	for _, p := range list {
 		f := family(p.key)
 		byFamily[f] = append(byFamily[f], p)
@@ -177,7 +177,7 @@ func (c *Core) load(list []parsed) error {
 	}
 	for _, p := range byFamily[keyTarget] {
 		t := targetRecord{name: strings.TrimPrefix(p.key, keyTarget)}
-		if err := json.Unmarshal(p.raw, &t); err != nil {
+		if err := json.Unmarshal(p.raw(), &t); err != nil {
 			return fmt.Errorf("the store's record %s cannot be read: %w", p.key, err)
 		}
 		c.targets[t.name] = t.Version
@@ -199,9 +199,9 @@ func (c *Core) load(list []parsed) error {
 	return nil
 }
 
-func (c *Core) loadMeta(p parsed) error {
+func (c *Core) loadMeta(p *parsed) error {
 	var err error
-	if c.meta.extra, err = decode(p.raw, &c.meta); err != nil {
+	if c.meta.extra, err = decode(p.raw(), &c.meta); err != nil {
 		return fmt.Errorf("the store's record %s cannot be read: %w", p.key, err)
 	}
 	if c.meta.Format > Format {
@@ -230,17 +230,17 @@ func (c *Core) advance(stored ...time.Time) {
 	}
 }
 
-func (c *Core) loadJobs(records []parsed, held map[jobs.Name]string) {
+func (c *Core) loadJobs(records []*parsed, held map[jobs.Name]string) {
 	for _, r := range records {
 		j := r.value.(*job)
 		c.jobs[j.name] = j
-		if r.err != nil {
+		if why, ok := r.unreadable(); ok {
 			j.rec, j.recExtra = jobRecord{}, nil
-			held[j.name] = fmt.Sprintf("record %s cannot be read: %v", r.key, r.err)
+			held[j.name] = why
 			continue
 		}
-		if r.wrong != nil { // applying it anew may mend it
-			c.hold(j, fmt.Sprintf("record %s: %v", r.key, r.wrong))
+		if r.wrong { // applying it anew may mend it
+			c.hold(j, fmt.Sprintf("record %s: %v", r.key, r.err))
 		}
 		if j.declared() {
 			c.graph.Put(j.rec.Job)
@@ -248,7 +248,7 @@ func (c *Core) loadJobs(records []parsed, held map[jobs.Name]string) {
 	}
 }
 
-func (c *Core) loadStates(records []parsed, held map[jobs.Name]string) {
+func (c *Core) loadStates(records []*parsed, held map[jobs.Name]string) {
 	for _, r := range records {
 		name := jobs.Name(strings.TrimPrefix(r.key, keyState))
 		j, ok := c.jobs[name]
@@ -256,8 +256,8 @@ func (c *Core) loadStates(records []parsed, held map[jobs.Name]string) {
 			j = &job{name: name, rec: jobRecord{Deleted: true}}
 			c.jobs[name] = j
 		}
-		if r.err != nil {
-			held[name] = fmt.Sprintf("record %s cannot be read: %v", r.key, r.err)
+		if why, ok := r.unreadable(); ok {
+			held[name] = why
 			continue
 		}
 		j.state, j.stateExtra = *r.value.(*stateRecord), r.extra
@@ -265,10 +265,10 @@ func (c *Core) loadStates(records []parsed, held map[jobs.Name]string) {
 	}
 }
 
-func (c *Core) loadRuns(records, plans []parsed, held map[jobs.Name]string) {
+func (c *Core) loadRuns(records, plans []*parsed, held map[jobs.Name]string) {
 	chunks := map[string][]byte{}
 	for _, p := range plans {
-		chunks[p.key] = p.raw
+		chunks[p.key] = p.raw()
 	}
 	for _, r := range records {
 		id := jobs.RunID(strings.TrimPrefix(r.key, keyRun))
@@ -277,8 +277,8 @@ func (c *Core) loadRuns(records, plans []parsed, held map[jobs.Name]string) {
 			c.problems[r.key] = err.Error()
 			continue
 		}
-		if r.err != nil {
-			held[parts.Job] = fmt.Sprintf("record %s cannot be read: %v", r.key, r.err)
+		if why, ok := r.unreadable(); ok {
+			held[parts.Job] = why
 			continue
 		}
 		x := r.value.(*run)
@@ -300,7 +300,7 @@ func (c *Core) loadRuns(records, plans []parsed, held map[jobs.Name]string) {
 			continue
 		}
 		j.live = append(j.live, x)
-		if err := c.restoreRun(x, r.wrong, chunks); err != nil {
+		if err := c.restoreRun(x, r.err, chunks); err != nil {
 			held[parts.Job] = fmt.Sprintf("record %s: %v", r.key, err)
 		}
 	}
@@ -350,7 +350,7 @@ func (c *Core) restoreRun(x *run, wrong error, chunks map[string][]byte) (err er
 	return nil
 }
 
-func (c *Core) loadTasks(records []parsed, held map[jobs.Name]string) {
+func (c *Core) loadTasks(records []*parsed, held map[jobs.Name]string) {
 	for _, r := range records {
 		id := jobs.TaskID(strings.TrimPrefix(r.key, keyTask))
 		parts, err := jobs.ParseTaskID(id)
@@ -358,9 +358,9 @@ func (c *Core) loadTasks(records []parsed, held map[jobs.Name]string) {
 			c.problems[r.key] = err.Error()
 			continue
 		}
-		if r.err != nil {
+		if why, ok := r.unreadable(); ok {
 			runParts, _ := jobs.ParseRunID(parts.Run)
-			held[runParts.Job] = fmt.Sprintf("record %s cannot be read: %v", r.key, r.err)
+			held[runParts.Job] = why
 			continue
 		}
 		t := r.value.(*task)

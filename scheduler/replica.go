@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 
@@ -13,16 +14,16 @@ type replica struct {
 	kinds *jobs.Registry
 
 	mu      sync.Mutex
-	records map[string]parsed // by key
+	records map[string]*parsed // by key
 }
 
 func newReplica(kinds *jobs.Registry) *replica {
-	return &replica{kinds: kinds, records: map[string]parsed{}}
+	return &replica{kinds: kinds, records: map[string]*parsed{}}
 }
 
 // tell is its Copy.
 func (r *replica) tell(ch Change) {
-	var p parsed
+	var p *parsed
 	if ch.Value != nil {
 		p = parse(r.kinds, Record(ch))
 	}
@@ -46,25 +47,25 @@ func (r *replica) size() int {
 // load, and depends on nothing but the record and the kinds.
 type parsed struct {
 	key  string
-	size int
-	raw  []byte // of those that are taken apart together with others
-	// value is what the core keeps: a *job without its state, a *run, a *task;
-	// or a *stateRecord. It is nil where raw is not.
+	size int // of key and value, in bytes
+	// value is what the core keeps: a *job without its state, a *stateRecord, a
+	// *run, a *task; else the record's []byte.
 	value any
 	extra unknown
-	err   error // the record cannot be read
-	wrong error // its job cannot be what it says
+	err   error
+	wrong bool // err says that its job cannot be what it says; else, that it cannot be read
 }
 
-func parse(kinds *jobs.Registry, r Record) parsed {
-	p := parsed{key: r.Key, size: len(r.Key) + len(r.Value)}
+func parse(kinds *jobs.Registry, r Record) *parsed {
+	p := &parsed{key: r.Key, size: len(r.Key) + len(r.Value)}
 	name := strings.TrimPrefix(r.Key, family(r.Key))
 	switch family(r.Key) {
 	case keyJob:
 		j := &job{name: jobs.Name(name)}
 		j.recExtra, p.err = decode(r.Value, &j.rec)
 		if p.value = j; p.err == nil {
-			p.wrong = compile(kinds, j)
+			p.err = compile(kinds, j)
+			p.wrong = p.err != nil
 		}
 	case keyState:
 		state := &stateRecord{}
@@ -74,14 +75,15 @@ func parse(kinds *jobs.Registry, r Record) parsed {
 		x := &run{tasks: map[jobs.TaskID]*task{}}
 		x.extra, p.err = decode(r.Value, &x.rec)
 		if p.value = x; p.err == nil && x.rec.Pinned != nil && !x.rec.State.Final() {
-			p.wrong = x.check(kinds)
+			p.err = x.check(kinds)
+			p.wrong = p.err != nil
 		}
 	case keyTask:
 		t := &task{}
 		t.extra, p.err = decode(r.Value, &t.rec)
 		p.value = t
 	default:
-		p.raw = r.Value
+		p.value = r.Value
 	}
 	return p
 }
@@ -112,4 +114,18 @@ func (x *run) check(kinds *jobs.Registry) error {
 		x.rec.Pinned, x.traits = &full, traits
 	}
 	return err
+}
+
+// raw is the value of a record that is not taken apart by itself.
+func (p *parsed) raw() []byte {
+	doc, _ := p.value.([]byte)
+	return doc
+}
+
+// unreadable says whether, and why, a record cannot be read.
+func (p *parsed) unreadable() (why string, ok bool) {
+	if p.err == nil || p.wrong {
+		return "", false
+	}
+	return fmt.Sprintf("record %s cannot be read: %v", p.key, p.err), true
 }

@@ -45,7 +45,7 @@ func Upgrade(store []Record) ([]Group, UpgradeReport, error) {
 	report.From = meta.Format
 	if meta.Format > Format || meta.Importing != "" {
 		c := New(DefaultConfig(), nil)
-		return nil, report, c.loadMeta(parsed{key: keyMeta, raw: encode(&meta, meta.extra)})
+		return nil, report, c.loadMeta(&parsed{key: keyMeta, value: encode(&meta, meta.extra)})
 	}
 	if len(store) > 0 && meta.Format < Format {
 		meta.Format = Format

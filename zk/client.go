@@ -95,7 +95,7 @@ func (c *Client) furnish(ctx context.Context) error {
 	if err != nil || len(made) == buckets {
 		return err
 	}
-	return parallel(ctx, buckets, func(n int) error { return c.ensure(ctx, c.bucket(n), nil) })
+	return parallel(ctx, inFlight, buckets, func(n int) error { return c.ensure(ctx, c.bucket(n), nil) })
 }
 
 func (c *Client) ensure(ctx context.Context, path string, data []byte) error {

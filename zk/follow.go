@@ -3,7 +3,6 @@ package zk
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 // How a follower goes on.
 const (
 	followPause = 200 * time.Millisecond // between looks at the term, with nothing left to read
-	followChunk = 1000                   // records read between two looks
+	followChunk = 500                    // records read between two looks
 	// anewPause is from one reading of all records to the next: a leader that keeps no journal, as
 	// programs before it did, must not have its servers read out without end.
 	anewPause = 30 * time.Second
@@ -80,7 +79,7 @@ func (f *follower) ended(ctx context.Context) error {
 
 func (f *follower) run(ctx context.Context) {
 	log, told := f.client.log, false
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && f.client.ctx.Err() == nil {
 		pause := time.Duration(0)
 		whole, err := f.advance(ctx)
 		if err == nil && !whole {
@@ -89,10 +88,10 @@ func (f *follower) run(ctx context.Context) {
 			}
 		}
 		if err == nil && f.at.zxid != 0 {
-			err = f.read(ctx, followChunk)
+			err = f.read(ctx, followChunk, aside)
 		}
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, f.client.ctx.Err() != nil:
 			return
 		case err != nil:
 			log.Warn().Err(err).Msg("cannot follow the leader's records; trying again")
@@ -128,7 +127,7 @@ func (f *follower) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return f.read(ctx, len(f.stale))
+	return f.read(ctx, len(f.stale), inFlight)
 }
 
 // advance goes on to where the term is, and takes note of what was changed up to there. It is not
@@ -147,24 +146,16 @@ func (f *follower) advance(ctx context.Context) (whole bool, err error) {
 			return false, err
 		}
 		if changed, whole := between(f.at, now, entries); whole {
-			return true, f.note(changed, now)
+			for _, key := range changed {
+				f.stale[key] = struct{}{}
+			}
+			f.at = now
+			return true, nil
 		}
 	}
 	f.client.log.Info().Int64("from", f.at.zxid).Int64("to", now.zxid).Msg("the journal has a gap: all records must be read again")
 	f.at = position{}
 	return false, nil
-}
-
-func (f *follower) note(changed []string, now position) error {
-	for _, name := range changed {
-		key, err := unescape(name)
-		if err != nil {
-			return fmt.Errorf("the journal names %q, which is no record of Tidemill's: %w", name, err)
-		}
-		f.stale[key] = struct{}{}
-	}
-	f.at = now
-	return nil
 }
 
 // list begins anew: all that there is, and all that the copy was told of, is stale.
@@ -188,8 +179,8 @@ func (f *follower) list(ctx context.Context) error {
 	return nil
 }
 
-// read tells the copy of some of what is stale.
-func (f *follower) read(ctx context.Context, limit int) error {
+// read tells the copy of some of what is stale, with so many requests at once.
+func (f *follower) read(ctx context.Context, limit, atOnce int) error {
 	keys := make([]string, 0, min(limit, len(f.stale)))
 	for key := range f.stale {
 		if len(keys) == limit {
@@ -198,7 +189,7 @@ func (f *follower) read(ctx context.Context, limit int) error {
 		keys = append(keys, key)
 	}
 	var one sync.Mutex
-	return parallel(ctx, len(keys), func(i int) error {
+	err := parallel(ctx, atOnce, len(keys), func(i int) error {
 		change := scheduler.Change{Key: keys[i]}
 		value, err := f.client.value(ctx, keys[i])
 		if err != nil && !errors.Is(err, gozk.ErrNoNode) {
@@ -216,4 +207,8 @@ func (f *follower) read(ctx context.Context, limit int) error {
 		}
 		return nil
 	})
+	if len(f.stale) == 0 {
+		f.stale = map[string]struct{}{} // a map keeps the room it once took
+	}
+	return err
 }

@@ -25,7 +25,7 @@ func positionOf(s *gozk.Stat) position { return position{zxid: s.Mzxid, version:
 // misses none, whatever wrote to the term meanwhile.
 type entry struct {
 	after   int64    // a transaction; 0 breaks the chain
-	changed []string // names of records' znodes
+	changed []string // keys
 }
 
 // Of an entry with more names than plainNames bytes hold, they are deflated, to a tenth or so.
@@ -36,9 +36,13 @@ const (
 	deflated   = " deflated"
 )
 
-// encode gives the lines of an entry, a name each after the first: names have no line breaks.
+// encode gives the lines of an entry, after the first the names of the records' znodes.
 func (e entry) encode() []byte {
-	doc, names := strconv.AppendInt(nil, e.after, 10), strings.Join(e.changed, "\n")
+	list := make([]string, len(e.changed))
+	for i, key := range e.changed {
+		list[i] = escape(key)
+	}
+	doc, names := strconv.AppendInt(nil, e.after, 10), strings.Join(list, "\n")
 	if names == "" {
 		return doc
 	}
@@ -67,8 +71,15 @@ func parseEntry(doc []byte) entry {
 		return entry{}
 	}
 	e := entry{after: after}
-	if names != "" {
-		e.changed = strings.Split(names, "\n")
+	if names == "" {
+		return e
+	}
+	for name := range strings.SplitSeq(names, "\n") {
+		key, err := unescape(name)
+		if err != nil {
+			return entry{}
+		}
+		e.changed = append(e.changed, key)
 	}
 	return e
 }
@@ -91,7 +102,7 @@ type found struct {
 	zxid int64
 }
 
-// between gives the names of the records that the entries changed, where they lead from one
+// between gives the keys of the records that the entries changed, where they lead from one
 // position to the other without a gap.
 func between(from, to position, entries []found) (changed []string, whole bool) {
 	last := from.zxid

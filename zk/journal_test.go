@@ -81,7 +81,7 @@ func TestJournalTellsAllOrHasAGap(t *testing.T) {
 					ring.write(true, []string{fmt.Sprint(i)})
 				}
 			default:
-				ring.write(true, rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c%2F"}), 0, 3).Draw(r, "changed"))
+				ring.write(true, rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "c/%\n"}), 0, 3).Draw(r, "changed"))
 			}
 			if rapid.IntRange(0, 3).Draw(r, "look") > 0 {
 				continue
@@ -106,9 +106,9 @@ func TestJournalTellsAllOrHasAGap(t *testing.T) {
 func TestJournalWithoutOtherWritersHasNoGap(t *testing.T) {
 	t.Parallel()
 	ring := newRing()
-	for n := range 3 * journalSize {
+	for n := 1; n <= journalSize; n += 31 {
 		at := ring.at
-		for i := range n%journalSize + 1 {
+		for i := range n {
 			ring.write(true, []string{fmt.Sprint(i)})
 		}
 		if changed, ok := between(at, ring.at, ring.read(at)); !ok || !slices.Equal(changed, ring.since(at)) {
@@ -121,9 +121,9 @@ func TestEntryIsReadAsItWasWritten(t *testing.T) {
 	t.Parallel()
 	many := make([]string, 2000)
 	for i := range many {
-		many[i] = escape(fmt.Sprintf("tasks/%s/%04d", strings.Repeat("j", 100), i))
+		many[i] = fmt.Sprintf("tasks/%s/%04d", strings.Repeat("j", 100), i)
 	}
-	for _, want := range []entry{{}, {after: 1 << 40}, {after: 7, changed: []string{"a"}}, {after: 7, changed: []string{"jobs%2Fa", "."}}, {after: 1 << 40, changed: many}} {
+	for _, want := range []entry{{}, {after: 1 << 40}, {after: 7, changed: []string{"a"}}, {after: 7, changed: []string{"jobs/a", ".", "\n\xff é"}}, {after: 1 << 40, changed: many}} {
 		doc := want.encode()
 		if diff := cmp.Diff(want, parseEntry(doc), cmp.AllowUnexported(entry{})); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
@@ -132,7 +132,7 @@ func TestEntryIsReadAsItWasWritten(t *testing.T) {
 			t.Errorf("%d names take %d bytes", len(want.changed), len(doc))
 		}
 	}
-	for _, doc := range []string{"", "x", "7x", " deflated\n", "7 deflated\nnot so", "-"} {
+	for _, doc := range []string{"", "x", "7x", " deflated\n", "7 deflated\nnot so", "-", "7\na%2"} {
 		if got := parseEntry([]byte(doc)); got.after != 0 || got.changed != nil {
 			t.Errorf("%q is read as %+v", doc, got)
 		}

@@ -14,7 +14,7 @@ import (
 //	/term                    who may write: {term, sequence, owner}
 //	/election/n-<id>-<seq>   who stands for election, ephemeral, {url}
 //	/records/<2 hex>/<key>   the records, one znode each
-//	/journal/<2 hex>         what the last changes of /term changed with it
+//	/journal/<3 hex>         what the last changes of /term changed with it
 type layout struct{ root string }
 
 // buckets keep the children of one znode few enough for their names to fit into one answer.
@@ -33,7 +33,7 @@ func (p layout) bucket(n int) string { return fmt.Sprintf("%s/%02x", p.records()
 // entry is where the change that gave the term's znode this version is told of.
 func (p layout) entry(version int32) string { return p.journal() + "/" + entryName(version) }
 
-func entryName(version int32) string { return fmt.Sprintf("%02x", version%journalSize) }
+func entryName(version int32) string { return fmt.Sprintf("%03x", version%journalSize) }
 
 func (p layout) record(key string) string {
 	h := fnv.New32a()
@@ -42,7 +42,7 @@ func (p layout) record(key string) string {
 }
 
 // journalSize is how many changes a follower may be behind.
-const journalSize = 256
+const journalSize = 1024
 
 // escape makes a key the name of one znode: percent-encoded, because ZooKeeper refuses slashes,
 // control characters, some planes of Unicode, and the names "." and "..".

@@ -297,7 +297,7 @@ func (l *Leadership) operations(b scheduler.Batch) ([]any, error) {
 		}
 		there[c.Key] = c.Value != nil
 		if !changedBefore {
-			changed = append(changed, escape(c.Key))
+			changed = append(changed, c.Key)
 		}
 	}
 	all := append(l.client.setTerm(term, l.at, l.journal, entry{l.at.zxid, changed}), ops...)

@@ -2,16 +2,23 @@ package zk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
 
+	gozk "github.com/go-zookeeper/zk"
+
 	"tidemill/scheduler"
 )
 
-// inFlight is how many requests are under way at once where many are made.
-const inFlight = 64
+// How many requests are under way at once where many are made: by who leads, or is about to, and by
+// who stands by and must not slow down the former.
+const (
+	inFlight = 64
+	aside    = 8
+)
 
 // Load reads all records, many at once, after a sync and a look whether the term is still ours.
 // Commits wait meanwhile, so that what is read is of one instant.
@@ -35,7 +42,7 @@ func (l *Leadership) Load(ctx context.Context, each func(scheduler.Record) error
 	keys := slices.Collect(maps.Keys(l.known))
 	var one sync.Mutex // each is called by one at a time
 	var refused error
-	err := parallel(ctx, len(keys), func(i int) error {
+	err := parallel(ctx, inFlight, len(keys), func(i int) error {
 		value, err := l.client.value(ctx, keys[i])
 		if err != nil {
 			return err
@@ -98,7 +105,7 @@ func (l *Leadership) list(ctx context.Context) error {
 func (c *Client) keys(ctx context.Context) (map[string]struct{}, error) {
 	keys := map[string]struct{}{}
 	var one sync.Mutex
-	err := parallel(ctx, buckets, func(n int) error {
+	err := parallel(ctx, inFlight, buckets, func(n int) error {
 		names, err := retryHere(ctx, c.connection, func() ([]string, error) { return c.names(c.bucket(n)) })
 		if err != nil {
 			return fmt.Errorf("list %s: %w", c.bucket(n), err)
@@ -120,10 +127,13 @@ func (c *Client) keys(ctx context.Context) (map[string]struct{}, error) {
 // entries are so many entries of the journal, from the one of a version on, as they are by now.
 func (c *Client) entries(ctx context.Context, from int32, count int) ([]found, error) {
 	entries := make([]found, count)
-	err := parallel(ctx, count, func(i int) error {
+	err := parallel(ctx, inFlight, count, func(i int) error {
 		path := c.entry(from + int32(i))
 		e, err := retryHere(ctx, c.connection, func() (found, error) {
 			doc, stat, err := c.conn.Get(path)
+			if errors.Is(err, gozk.ErrNoNode) { // written by a program that keeps no journal
+				return found{}, nil
+			}
 			if err != nil {
 				return found{}, err
 			}
@@ -166,14 +176,14 @@ func retryHere[T any](ctx context.Context, c *connection, request func() (T, err
 	}
 }
 
-// parallel calls work with 0 to n-1, a bounded number at once, until one fails or ctx ends, and
-// waits for those under way.
-func parallel(ctx context.Context, n int, work func(i int) error) error {
+// parallel calls work with 0 to n-1, so many at once, until one fails or ctx ends, and waits for
+// those under way.
+func parallel(ctx context.Context, atOnce, n int, work func(i int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	next := make(chan int)
 	var workers sync.WaitGroup
-	for range min(n, inFlight) {
+	for range min(n, atOnce) {
 		workers.Go(func() {
 			for i := range next {
 				if err := work(i); err != nil {

@@ -64,6 +64,10 @@ func goals() []goal {
 		{"internal/e2e", "Launch/store=bolt", "tasks/s", true, 1_000},
 		{"internal/e2e", "DueAtOnce", "s/5000-begun", false, 5},
 		{"internal/e2e", "StartLag", "p99-ms", false, 250},
+		{"internal/e2e", "Failover/jobs=1/killed", "p50-ms", false, 5000}, // a session of 4 s and one more
+		{"internal/e2e", "Failover/jobs=50001/killed", "p50-ms", false, 5000},
+		{"internal/e2e", "Failover/jobs=1/terminated", "p50-ms", false, 1000},
+		{"internal/e2e", "Failover/jobs=50001/terminated", "p50-ms", false, 1000},
 		{"internal/e2e", "ManyJobs", "list-p99-ms", false, 100},
 		{"internal/e2e", "ManyJobs", "search-p99-ms", false, 100},
 		{"internal/e2e", "ManyJobs", "MB", false, 500},
