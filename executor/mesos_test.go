@@ -184,10 +184,14 @@ func (c *cluster) launch(as string, assignments ...jobs.Assignment) scheduler.Ex
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	spec := scheduler.ExecutorSpec{
+	return c.launchIn(scheduler.ExecutorSpec{
 		ID: as, Name: as, Command: self, Env: map[string]string{role: as},
 		Resources: jobs.Resources{CPUs: 0.1, Mem: 64},
-	}
+	}, assignments...)
+}
+
+func (c *cluster) launchIn(spec scheduler.ExecutorSpec, assignments ...jobs.Assignment) scheduler.ExecutorSpec {
+	c.t.Helper()
 	offer := c.offer(taskCPUs*float64(len(assignments)) + spec.Resources.CPUs)
 	accept := scheduler.Accept{Offers: []string{offer.ID}}
 	for _, a := range assignments {
@@ -342,6 +346,53 @@ func residentMiB(t *testing.T, pid string) int {
 	}
 	t.Fatalf("no VmRSS in %s", b)
 	return 0
+}
+
+// Executors of two users on one agent are two processes, and each user's files
+// are that user's.
+func TestEachUserHasAnExecutor(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root runs what others own")
+	}
+	c := newCluster(t)
+	open := openDir(t, c.options.WorkDir)
+	for _, user := range []string{"root", "nobody"} {
+		spec := scheduler.ExecutorSpec{
+			ID: user, Name: user, User: user, Command: open, Env: map[string]string{role: "shared"}, Resources: jobs.Resources{CPUs: 0.1, Mem: 64},
+		}
+		id := "as-" + user
+		c.launchIn(spec, shell(id, `echo me=$(id -un) owner=$(stat -c %U .) executor=$(stat -c %U /proc/$PPID) | tr ' ' '\n' > $TIDEMILL_RESULTS`))
+		o := c.outcome(jobs.TaskID(id))
+		for _, what := range []string{"me", "owner", "executor"} {
+			if o.Values[what] != user {
+				t.Errorf("%s is %q, want %q (%+v)", what, o.Values[what], user, o)
+			}
+		}
+	}
+}
+
+// openDir lets everybody into a directory of the test, and puts the test's
+// program there.
+func openDir(t *testing.T, dir string) (program string) {
+	t.Helper()
+	for at := dir; at != os.TempDir(); at = filepath.Dir(at) {
+		if err := os.Chmod(at, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program = filepath.Join(dir, "program")
+	if err := os.WriteFile(program, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return program
 }
 
 func TestACommandDiesWithItsExecutor(t *testing.T) {

@@ -217,3 +217,24 @@ func TestAway(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkWrite measures how fast runs go to Cassandra, as many at once as a
+// scheduler sends.
+func BenchmarkWrite(b *testing.B) {
+	s := cassandratest.KeyspaceOf(b, cassandra.RunHistory())
+	h := history.New(history.Options{Connection: cassandratest.Connection(b), Keyspace: s.Keyspace, TTL: time.Hour, Log: zerolog.Nop()})
+	b.Cleanup(h.Close)
+	const atOnce = 50
+	n := 0
+	for b.Loop() {
+		list := make([]jobs.RunView, atOnce)
+		for i := range list {
+			list[i] = finished("j", n, time.Second)
+			n++
+		}
+		if err := h.Write(b.Context(), list); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "runs/s")
+}
