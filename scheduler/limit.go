@@ -85,7 +85,10 @@ func (g *gate) shutFor(now time.Time) time.Duration {
 type shutTimes struct{ hold, job, pool time.Duration }
 
 func (c *Core) shutTimes(s *split) shutTimes {
-	out := shutTimes{hold: c.holding.shutFor(c.now), job: s.run.job.full.shutFor(c.now)}
+	out := shutTimes{hold: c.holding.shutFor(c.now)}
+	if s.run.pinned().Concurrency > 0 {
+		out.job = s.run.job.full.shutFor(c.now)
+	}
 	if p := c.pools[s.run.pinned().Pool.Name]; p != nil {
 		out.pool = p.full.shutFor(c.now)
 	}

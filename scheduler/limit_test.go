@@ -203,6 +203,36 @@ func TestAFullPoolDoesNotEatTheWaitForANearPlace(t *testing.T) {
 	}
 }
 
+// TestALimitThatIsGoneDoesNotKeepWaiting: while the limit was there its runs
+// did not wait for a place; now they do, and no longer than the job says.
+func TestALimitThatIsGoneDoesNotKeepWaiting(t *testing.T) {
+	near := jobs.Duration(3 * time.Second)
+	limited := func(to int) jobs.Job {
+		return manual(func(j *jobs.Job) {
+			j.Concurrency, j.Overlap, j.Placement = to, jobs.OverlapAllow, jobs.Placement{Near: jobs.NearCassandra, Wait: &near}
+		})
+	}
+	for name, tc := range map[string]struct {
+		before int
+		edit   func(*script)
+	}{
+		"it was taken away before the run": {1, func(s *script) { s.declare(limited(0)); s.start("j", "2") }},
+		"it came after the run":            {0, func(s *script) { s.start("j", "2"); s.declare(limited(1)) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t, limited(tc.before))
+			s.start("j", "1")
+			s.wait(4 * time.Second)
+			s.executorSays(s.launchOne("far"), jobs.TaskRunning)
+			tc.edit(s)
+			s.wait(4 * time.Second)
+			if list := s.offer("far"); len(list) != 1 {
+				t.Errorf("launched %v; after its wait it takes any place", list)
+			}
+		})
+	}
+}
+
 func TestHoldKeepsEverythingWaitingAndLosesNothing(t *testing.T) {
 	s := newScript(t, scheduled("0 * * * *", jobs.CatchUp{}), manual(func(j *jobs.Job) { j.Name = "hand" }))
 	running := s.start("hand", "1")

@@ -231,6 +231,7 @@ func (c *Core) applyJob(n jobs.Job, traits jobs.Traits) jobs.Applied {
 	wasPaused, wasHeld := j.rec.Job.Paused, j.held != ""
 	n.Version, n.Incarnation, n.Updated = j.rec.Job.Version+1, j.state.Incarnation, c.now
 	j.rec.Job, j.traits, j.held, j.words = n, traits, "", ""
+	j.full.set(c.now, n.Concurrency > 0 && j.busy >= n.Concurrency)
 	delete(c.problems, "job "+string(n.Name))
 	j.due = c.now.Add(-1) // earlier arrangements are void
 	if err := compile(c.kinds, j); err != nil {
