@@ -563,20 +563,6 @@ func TestDeletedJobsNameWaitsForUnknownAttempts(t *testing.T) {
 	}
 }
 
-// TestABeginningKillIsASignOfLife: it neither ends an attempt nor starts it again.
-func TestABeginningKillIsASignOfLife(t *testing.T) {
-	s := newScript(t, manual(nil))
-	s.start("j", "1")
-	task := s.launchOne("a")
-	s.executorSays(task, jobs.TaskRunning)
-	s.update(task, jobs.TaskUnreachable, "SOURCE_MASTER", "REASON_SLAVE_REMOVED", "")
-	s.executorSays(task, jobs.TaskKilling)
-	s.wantAttempt(task, jobs.AttemptRunning)
-	s.executorSays(task, jobs.TaskKilled)
-	s.executorSays(task, jobs.TaskKilling)
-	s.wantAttempt(task, jobs.AttemptKilled)
-}
-
 // TestStrayAttemptsAreDeleted: a leader died between a run's end and the
 // deletion of its attempts, which stand in the run's own record.
 func TestStrayAttemptsAreDeleted(t *testing.T) {
