@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,16 +20,10 @@ import (
 // leader too, and when the job is gone.
 func TestRunsGoToCassandra(t *testing.T) {
 	past := cassandratest.KeyspaceOf(t, cassandra.RunHistory())
-	file := filepath.Join(t.TempDir(), "tidemill.yaml")
-	if err := os.WriteFile(file, []byte("history: { keep: 3, ttl: 1h }\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	nodes := strings.Join(cassandratest.Connection(t).Hosts, ",")
-	w := newWorld(t, 1, 2, "--config", file, "--cassandra", nodes, "--history-keyspace", past.Keyspace)
+	w := newWorld(t, 1, 2, "--config", keepThree(t), "--cassandra", nodes, "--history-keyspace", past.Keyspace)
 	leader := w.leader()
-	beat := jobs.Job{Name: "beat", Kind: "noop", Spec: []byte(`{}`), Schedule: &jobs.Schedule{}}
-	beat.Schedule.Cron = []string{"* * * * * *"}
-	w.apply(leader, beat)
+	w.apply(leader, beat())
 	w.awaitRuns(leader, 8)
 	leader.kill()
 	leader = w.leader()
@@ -63,6 +58,46 @@ func TestRunsGoToCassandra(t *testing.T) {
 	if after := w.walk(leader, "beat"); len(after) != len(before) {
 		t.Errorf("%d runs are listed of the deleted job, %d of it before", len(after), len(before))
 	}
+}
+
+// TestNoCassandraForHistory: a scheduler leads without it, keeps what it would
+// have taken, and says so.
+func TestNoCassandraForHistory(t *testing.T) {
+	w := newWorld(t, 1, 1, "--config", keepThree(t), "--cassandra", fmt.Sprintf("127.0.0.1:%d", freePort(t)), "--history-keyspace", "past")
+	leader := w.leader()
+	w.apply(leader, beat())
+	api := leader.client()
+	defer api.Close()
+	w.await("runs that wait for Cassandra", 60*time.Second, func(ctx context.Context) bool {
+		status, err := api.Status(ctx)
+		return err == nil && status.HistoryBacklog >= 3 && len(status.Problems) == 1 && strings.HasPrefix(status.Problems[0], "history: ")
+	})
+	page, err := api.Runs(t.Context(), jobs.RunQuery{Job: "beat", Limit: 1000})
+	if err != nil || len(page.Runs) < 6 || page.Incomplete == "" {
+		t.Errorf("%d runs are listed, incomplete: %q, %v", len(page.Runs), page.Incomplete, err)
+	}
+	for _, r := range page.Runs {
+		if _, err := api.RunView(t.Context(), r.ID); err != nil {
+			t.Errorf("run %s is listed and cannot be shown: %v", r.ID, err)
+		}
+	}
+}
+
+// keepThree is a configuration that keeps three runs of each job in the store.
+func keepThree(t *testing.T) (file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "tidemill.yaml")
+	if err := os.WriteFile(file, []byte("history: { keep: 3, ttl: 1h }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// beat runs each second.
+func beat() jobs.Job {
+	j := jobs.Job{Name: "beat", Kind: "noop", Spec: []byte(`{}`), Schedule: &jobs.Schedule{}}
+	j.Schedule.Cron = []string{"* * * * * *"}
+	return j
 }
 
 // awaitRuns waits until a job has had so many runs.
