@@ -99,7 +99,7 @@ func (m *model) checkParents(x *runAccount) {
 		if p.LatestWithin > 0 && parent.rec.Key != x.rec.Key && x.rec.Created.Sub(parent.rec.Ended) > p.LatestWithin.D() {
 			fresh = false
 		}
-		marked = marked || parent.marked
+		marked = marked || parent.marked || !parent.rec.State.Final() // its end and its being forgotten were one write
 		if !parent.rec.FireChildren && !parent.marked {
 			m.violate("run %s comes after %s, which was not to start its children", x.rec.ID, id)
 		}
