@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -236,13 +237,12 @@ func TestNotAScheduler(t *testing.T) {
 // flaky answers with its script first, and then as a scheduler would.
 type flaky struct {
 	script []func(w http.ResponseWriter)
-	asked  int
+	asked  atomic.Int64
 }
 
 func (f *flaky) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	f.asked++
-	if f.asked <= len(f.script) {
-		f.script[f.asked-1](w)
+	if n := int(f.asked.Add(1)); n <= len(f.script) {
+		f.script[n-1](w)
 		return
 	}
 	w.Header().Set("Content-Type", rest.JSON)
@@ -281,7 +281,7 @@ func TestPatience(t *testing.T) {
 		patience time.Duration
 		script   []func(http.ResponseWriter)
 		ask      func(context.Context, *client.Client) error
-		asked    int
+		asked    int64
 		ok       bool
 	}{
 		{"no leader for a question", time.Minute, []func(http.ResponseWriter){noLeader, steppedDown, hangUp}, status, 4, true},
@@ -304,8 +304,8 @@ func TestPatience(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			if err := tt.ask(t.Context(), c.WithPatience(tt.patience)); (err == nil) != tt.ok || server.asked != tt.asked {
-				t.Errorf("asked %d times: %v; want %d", server.asked, err, tt.asked)
+			if err := tt.ask(t.Context(), c.WithPatience(tt.patience)); (err == nil) != tt.ok || server.asked.Load() != tt.asked {
+				t.Errorf("asked %d times: %v; want %d", server.asked.Load(), err, tt.asked)
 			}
 		})
 	}
@@ -331,8 +331,8 @@ func TestTheNextServerIsAsked(t *testing.T) {
 	gone.Close()
 	ask()
 	ask()
-	if first.asked != 1 || second.asked != 2 {
-		t.Errorf("asked %d and %d times; want 1 and 2", first.asked, second.asked)
+	if first.asked.Load() != 1 || second.asked.Load() != 2 {
+		t.Errorf("asked %d and %d times; want 1 and 2", first.asked.Load(), second.asked.Load())
 	}
 	if _, err := client.New(up.URL+",nonsense", ""); err == nil {
 		t.Error("a list with nonsense in it was accepted")
