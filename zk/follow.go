@@ -13,7 +13,7 @@ import (
 
 // How a follower goes on.
 const (
-	followPause = 200 * time.Millisecond // between looks at the term, with nothing left to read
+	followPause = 100 * time.Millisecond // between looks at the term, with nothing left to read
 	followChunk = 500                    // records read between two looks
 	// anewPause is from one reading of all records to the next: a leader that keeps no journal, as
 	// programs before it did, must not have its servers read out without end.
