@@ -23,6 +23,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"tidemill/internal/stack"
+	"tidemill/internal/stack/stacktest"
 )
 
 // starterVariable makes the test binary start servers, print their pids and wait to be killed.
@@ -53,20 +54,9 @@ func playStarter() error {
 	return errors.New("a server ended before its starter")
 }
 
-// needServers skips the test where the Java servers cannot run; in CI they must.
-func needServers(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("starts real servers")
-	}
-	if _, err := exec.LookPath("java"); err != nil && os.Getenv("CI") == "" {
-		t.Skip("starts real servers: needs Java (make setup)")
-	}
-}
-
 func start(t *testing.T, o stack.Options) *stack.Stack {
 	t.Helper()
-	needServers(t)
+	stacktest.Require(t)
 	o.Log = zerolog.New(zerolog.NewTestWriter(t))
 	o.Progress = func(line string) { t.Log(line) }
 	began := time.Now()
@@ -307,7 +297,7 @@ func eventually(t *testing.T, what string, try func() error) {
 }
 
 func TestNothingOutlivesAKilledStarter(t *testing.T) {
-	needServers(t)
+	stacktest.Require(t)
 	// What the starter cannot remove any more is removed with the test's directory.
 	dir := t.TempDir()
 	starter := exec.CommandContext(t.Context(), os.Args[0])
@@ -389,7 +379,7 @@ func TestWithoutJavaTheErrorSaysWhatToRun(t *testing.T) {
 }
 
 func TestAServerThatDiesWhileItStartsIsReported(t *testing.T) {
-	needServers(t)
+	stacktest.Require(t)
 	dir := t.TempDir()
 	// A file in the place of its data directory.
 	if err := errors.Join(os.MkdirAll(dir+"/s3", 0o755), os.WriteFile(dir+"/s3/data", nil, 0o644)); err != nil {
@@ -413,7 +403,7 @@ func TestAServerThatDiesWhileItStartsIsReported(t *testing.T) {
 }
 
 func TestDataOfAnotherStackIsRefused(t *testing.T) {
-	needServers(t)
+	stacktest.Require(t)
 	dir := t.TempDir()
 	o := stack.Options{ZooKeeper: 1, Dir: dir}
 	s, err := stack.Start(t.Context(), o)

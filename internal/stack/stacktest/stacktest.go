@@ -23,7 +23,7 @@ const howToRun = "needs real servers: run it by `tidemill stack run -- go test .
 // told otherwise. Tests tell their data apart by random names, and must not stop the servers.
 func Shared(t testing.TB) stack.Addresses {
 	t.Helper()
-	requireRun(t)
+	Require(t)
 	addresses, err := stack.FromEnvironment(stack.TestPrefix, os.Getenv)
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +34,7 @@ func Shared(t testing.TB) stack.Addresses {
 // Own starts servers for this test alone, to be killed and restarted at will; they end with it.
 func Own(t testing.TB, o stack.Options) *stack.Stack {
 	t.Helper()
-	requireRun(t)
+	Require(t)
 	o.Log = zerolog.New(zerolog.NewTestWriter(t))
 	o.Progress = func(line string) { t.Log(line) }
 	s, err := stack.Start(t.Context(), o)
@@ -49,7 +49,8 @@ func Own(t testing.TB, o stack.Options) *stack.Stack {
 	return s
 }
 
-func requireRun(t testing.TB) {
+// Require skips the test outside of `tidemill stack run`; in CI it fails it.
+func Require(t testing.TB) {
 	t.Helper()
 	if os.Getenv(stack.RunVariable) != "" {
 		return

@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tidemill/internal/stack"
+	"tidemill/internal/stack/stacktest"
 	"tidemill/internal/stack/supervisor"
 )
 
@@ -299,9 +300,7 @@ func TestWhyTheServersDoNotStartIsTold(t *testing.T) {
 }
 
 func TestAnUpThatIsInterruptedLeavesNothing(t *testing.T) {
-	if _, err := exec.LookPath("java"); err != nil && os.Getenv("CI") == "" || testing.Short() {
-		t.Skip("starts a real server: needs Java (make setup)")
-	}
+	stacktest.Require(t)
 	dir := t.TempDir()
 	t.Cleanup(func() { down(t, dir) })
 	ctx, cancel := context.WithCancel(t.Context())
