@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -70,8 +71,9 @@ func newWorld(t testing.TB, agents, schedulers int, flags ...string) *world {
 	return w
 }
 
-// prepareWorld starts a master and agents.
-func prepareWorld(t testing.TB, zk string, agents int) *world {
+// prepareWorld starts a master and agents, which have the machine's resources if
+// none are named.
+func prepareWorld(t testing.TB, zk string, agents int, resources ...string) *world {
 	t.Helper()
 	path, err := program()
 	if err != nil {
@@ -88,7 +90,7 @@ func prepareWorld(t testing.TB, zk string, agents int) *world {
 	}
 	fast := []string{"--agent-ping-timeout", "500ms", "--max-agent-ping-timeouts", "4", "--log-level", "warn"}
 	w.mesos, err = cluster.Start(t.Context(), cluster.Options{
-		Agents: agents, ZooKeeper: w.masterPath(), WorkDir: filepath.Join(w.dir, "mesos"),
+		Agents: agents, Resources: resources, ZooKeeper: w.masterPath(), WorkDir: filepath.Join(w.dir, "mesos"),
 		MasterArgs: append([]string{"--agent-reregister-timeout", "3s"}, fast...), AgentArgs: fast,
 		Program: []string{path, "mesos"}, Log: testLog{t},
 	})
@@ -143,6 +145,12 @@ func (p *process) start() {
 // kill is SIGKILL, and returns when the process is gone.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // it may be gone
+	<-p.done
+}
+
+// terminate asks the process to end, and returns when it has.
+func (p *process) terminate() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
 	<-p.done
 }
 
