@@ -5,13 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -81,26 +77,9 @@ func (w *world) standingBy() {
 	})
 }
 
-var storeRecords = regexp.MustCompile(`(?m)^tidemill_scheduler_store_records (\S+)$`)
-
 // records is how many records of the store a scheduler knows of.
 func (p *process) records(ctx context.Context) int {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/metrics", nil)
-	if err != nil {
-		return 0
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0
-	}
-	defer res.Body.Close()
-	page, _ := io.ReadAll(res.Body)
-	found := storeRecords.FindSubmatch(page)
-	if found == nil {
-		return 0
-	}
-	count, _ := strconv.ParseFloat(string(found[1]), 64)
-	return int(count)
+	return p.metrics(ctx)["tidemill_scheduler_store_records"]
 }
 
 // launching waits until one of the schedulers leads and has launched something.

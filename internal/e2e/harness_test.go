@@ -3,11 +3,15 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -179,6 +183,28 @@ func (p *process) client() *client.Client {
 		p.world.t.Fatal(err)
 	}
 	return api
+}
+
+// metrics are those of a scheduler that have no labels, by name; none where it does not answer.
+func (p *process) metrics(ctx context.Context) map[string]int {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/metrics", nil)
+	if err != nil {
+		return nil
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil
+	}
+	defer res.Body.Close()
+	page, _ := io.ReadAll(res.Body) // what is cut short lacks some
+	out := map[string]int{}
+	for line := range strings.Lines(string(page)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if n, err := strconv.ParseFloat(value, 64); err == nil {
+			out[name] = int(n)
+		}
+	}
+	return out
 }
 
 // await polls for a condition of processes outside this one.
