@@ -11,9 +11,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"tidemill/internal/stack"
-	"tidemill/internal/stack/stacktest"
 )
 
 // BenchmarkFailover measures from the end of the leading scheduler to the
@@ -27,8 +24,7 @@ func BenchmarkFailover(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			zk := stacktest.Own(b, stack.Options{ZooKeeper: 1, ZooKeeperHeap: "1g"}).Addresses().ZooKeeper
-			w := prepareWorld(b, zk, 1)
+			w := prepareWorld(b, bigZooKeeper(b), 1)
 			if others > 0 {
 				w.fill(others)
 			}

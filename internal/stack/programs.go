@@ -73,7 +73,7 @@ func (p programs) recipes(at place, dir string, o Options) ([]recipe, error) {
 	}
 	for i := range o.ZooKeeper {
 		if err := add(fmt.Sprintf("zookeeper-%d", i+1), func(dir string) (recipe, error) {
-			return zookeeperRecipe(p.zookeeper, at, dir, i+1, o.ZooKeeper, cmp.Or(o.ZooKeeperHeap, "32m"))
+			return zookeeperRecipe(p.zookeeper, at, dir, i+1, o.ZooKeeper, cmp.Or(o.ZooKeeperHeap, "64m"))
 		}); err != nil {
 			return nil, err
 		}

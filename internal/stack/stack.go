@@ -42,7 +42,7 @@ type Options struct {
 	// PeriodicCommitLog doubles Cassandra's write rate and loses rows acknowledged within the last
 	// 10 s when all replicas are killed.
 	PeriodicCommitLog bool `json:"periodic_commit_log"`
-	// ZooKeeperHeap is what each ZooKeeper may use of the memory, as "512m"; empty means 32 MiB,
+	// ZooKeeperHeap is what each ZooKeeper may use of the memory, as "512m"; empty means 64 MiB,
 	// which is enough for tests and not for 50,000 jobs.
 	ZooKeeperHeap string `json:"zookeeper_heap,omitempty"`
 
