@@ -21,30 +21,49 @@ import (
 type commandLine struct {
 	globals `group:"Flags of every command:"`
 
-	Local      localCmd      `cmd:"" help:"Run everything on this machine: scheduler, API and the local Mesos, in one process."`
-	Scheduler  schedulerCmd  `cmd:"" help:"Run one of a cluster's schedulers."`
-	Job        jobCmd        `cmd:"" help:"Validate, apply, list, show, run, pause, resume and delete jobs."`
-	Run        runCmd        `cmd:"" help:"List, show and kill runs, and read their logs."`
-	Agent      agentCmd      `cmd:"" help:"List the agents, and release those that are avoided."`
-	Pool       poolCmd       `cmd:"" help:"Bound how many tasks of several jobs are at work at once."`
-	Schedule   scheduleCmd   `cmd:"" help:"Try out schedules."`
-	State      stateCmd      `cmd:"" help:"Export, import, check and upgrade what is stored."`
-	Framework  frameworkCmd  `cmd:"" help:"Show, hold, release, reset and tear down what is registered with Mesos."`
-	Import     importCmd     `cmd:"" help:"Take over jobs from another scheduler."`
-	Export     exportCmd     `cmd:"" help:"Write jobs in another scheduler's form."`
-	Doctor     doctorCmd     `cmd:"" help:"Check this machine and the addresses for what Tidemill needs."`
-	Config     configCmd     `cmd:"" help:"Show the scheduler's effective configuration."`
-	Stack      stackCmd      `cmd:"" help:"Start real ZooKeeper, Kafka, Cassandra and S3 servers on this machine."`
-	Schema     schemaCmd     `cmd:"" help:"Make the keyspace, tables, topics and bucket that the data kinds need."`
-	Events     eventsCmd     `cmd:"" help:"Make and send events whose truth is known."`
-	Report     reportCmd     `cmd:"" help:"Show the views and clicks of campaigns, by month and day."`
-	Data       dataCmd       `cmd:"" help:"Remove a keyspace's rows."`
-	Mesos      mesosCmd      `cmd:"" help:"Run the local Mesos: a master and agents, each a process of its own."`
-	Demo       demoCmd       `cmd:"" help:"Run the whole way of the data on real servers, and check every total."`
-	Executor   executorCmd   `cmd:"" help:"Run tasks; Mesos agents start this." hidden:""`
+	Local     localCmd     `cmd:"" help:"Run everything on this machine: scheduler, API and the local Mesos, in one process."`
+	Scheduler schedulerCmd `cmd:"" help:"Run one of a cluster's schedulers."`
+	Job       jobCmd       `cmd:"" help:"Validate, apply, list, show, run, pause, resume and delete jobs."`
+	Run       runCmd       `cmd:"" help:"List, show and kill runs, and read their logs."`
+	Agent     agentCmd     `cmd:"" help:"List the agents, and release those that are avoided."`
+	Pool      poolCmd      `cmd:"" help:"Bound how many tasks of several jobs are at work at once."`
+	Schedule  scheduleCmd  `cmd:"" help:"Try out schedules."`
+	State     stateCmd     `cmd:"" help:"Export, import, check and upgrade what is stored."`
+	Framework frameworkCmd `cmd:"" help:"Show, hold, release, reset and tear down what is registered with Mesos."`
+	Import    importCmd    `cmd:"" help:"Take over jobs from another scheduler."`
+	Export    exportCmd    `cmd:"" help:"Write jobs in another scheduler's form."`
+	Doctor    doctorCmd    `cmd:"" help:"Check this machine and the addresses for what Tidemill needs."`
+	Config    configCmd    `cmd:"" help:"Show the scheduler's effective configuration."`
+	Stack     stackCmd     `cmd:"" help:"Start real ZooKeeper, Kafka, Cassandra and S3 servers on this machine."`
+	Schema    schemaCmd    `cmd:"" help:"Make the keyspace, tables, topics and bucket that the data kinds need."`
+	Events    eventsCmd    `cmd:"" help:"Make and send events whose truth is known."`
+	Report    reportCmd    `cmd:"" help:"Show the views and clicks of campaigns, by month and day."`
+	Data      dataCmd      `cmd:"" help:"Remove a keyspace's rows."`
+	Mesos     mesosCmd     `cmd:"" help:"Run the local Mesos: a master and agents, each a process of its own."`
+	Demo      demoCmd      `cmd:"" help:"Run the whole way of the data on real servers, and check every total."`
+	startedByMesos
 	Completion completionCmd `cmd:"" help:"Print what makes a shell complete command lines."`
 	Complete   completeCmd   `cmd:"" help:"Say what may stand at the end of a command line." hidden:""`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
+}
+
+// startedByMesos is what agents start, at times for each task.
+type startedByMesos struct {
+	Executor executorCmd `cmd:"" help:"Run tasks; Mesos agents start this." hidden:""`
+}
+
+// grammarOf gives the tree of commands, and its flags of every command. What agents start
+// is parsed by itself: to build the whole tree takes as long as all else before it begins.
+func grammarOf(args []string) (tree any, global *globals) {
+	if len(args) > 0 && args[0] == "executor" {
+		alone := struct {
+			globals
+			startedByMesos
+		}{}
+		return &alone, &alone.globals
+	}
+	var all commandLine
+	return &all, &all.globals
 }
 
 // globals are the flags of every command.
@@ -95,9 +114,9 @@ func run(ctx context.Context, args []string, c console) int {
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
 
-	var cli commandLine
+	tree, global := grammarOf(args)
 	exited := -1
-	parser, err := kong.New(&cli,
+	parser, err := kong.New(tree,
 		kong.Name("tidemill"),
 		kong.Description("An Apache Mesos framework for ingest, rollup and restore jobs beside Cassandra."),
 		kong.Writers(c.Out, c.Err),
@@ -115,7 +134,7 @@ func run(ctx context.Context, args []string, c console) int {
 	if err != nil {
 		return conclude(c, &exitError{Code: exitUsage, Err: usageError(err)})
 	}
-	return conclude(c, parsed.Run(&cli.globals, c, cli.logger(c.Err)))
+	return conclude(c, parsed.Run(global, c, global.logger(c.Err)))
 }
 
 // usageError says what to do about arguments that cannot be parsed.

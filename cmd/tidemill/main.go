@@ -5,8 +5,13 @@ package main
 import (
 	"context"
 	"os"
+
+	"tidemill/internal/mesoslocal"
 )
 
 func main() {
+	if code, asked := mesoslocal.RunHelper(os.Args[1:]); asked {
+		os.Exit(code)
+	}
 	os.Exit(run(context.Background(), os.Args[1:], console{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }

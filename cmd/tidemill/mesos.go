@@ -20,11 +20,9 @@ import (
 
 // mesosCmd runs the local Mesos: a cluster in processes of their own, or one of them.
 type mesosCmd struct {
-	Cluster  mesosCluster  `cmd:"" default:"withargs" help:"Run a master and agents, each in a process of its own, until interrupted."`
-	Master   mesosMaster   `cmd:"" help:"Run one master in this process."`
-	Agent    mesosAgent    `cmd:"" help:"Run one agent in this process."`
-	Box      mesosBox      `cmd:"" name:"container" hidden:""`
-	Executor mesosExecutor `cmd:"" name:"command-executor" hidden:""`
+	Cluster mesosCluster `cmd:"" default:"withargs" help:"Run a master and agents, each in a process of its own, until interrupted."`
+	Master  mesosMaster  `cmd:"" help:"Run one master in this process."`
+	Agent   mesosAgent   `cmd:"" help:"Run one agent in this process."`
 }
 
 // mesosTiming are the intervals that matter when agents are lost.
@@ -188,20 +186,6 @@ func (cmd mesosAgent) Run(ctx context.Context, c console, log zerolog.Logger) er
 	}
 	return nil
 }
-
-// mesosBox is the supervisor of a container, which agents start.
-type mesosBox struct {
-	Spec string `arg:""`
-}
-
-// Run supervises the container.
-func (cmd mesosBox) Run() error { return mesoslocal.SuperviseContainer(cmd.Spec) }
-
-// mesosExecutor is the command executor, which agents start.
-type mesosExecutor struct{}
-
-// Run runs the task of the command executor.
-func (mesosExecutor) Run(ctx context.Context) error { return mesoslocal.RunCommandExecutor(ctx) }
 
 // hangOnLifeline ends this process at once when whoever started it for a while is gone.
 func hangOnLifeline() error {

@@ -40,7 +40,9 @@ func StartAgent(ctx context.Context, options AgentOptions) (*Agent, error) {
 }
 
 // RunHelper runs one of the helper processes if the arguments (os.Args[1:]) ask for it,
-// and tells whether they did; then the process is to exit with the code.
+// and tells whether they did; then the process is to exit with the code. They are
+// "mesos container SPEC", which ends the process itself as the executor ended unless that
+// could not be started, and "mesos command-executor".
 func RunHelper(args []string) (code int, asked bool) {
 	if len(args) < 2 || args[0] != "mesos" {
 		return 0, false
@@ -48,9 +50,11 @@ func RunHelper(args []string) (code int, asked bool) {
 	var err error
 	switch {
 	case args[1] == agent.ContainerHelper && len(args) == 3:
-		err = SuperviseContainer(args[2])
+		err = container.Supervise(args[2])
 	case args[1] == agent.CommandHelper:
-		err = RunCommandExecutor(context.Background())
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		err = command.Run(ctx, os.Getenv, wire.SystemClock{})
 	default:
 		return 0, false
 	}
@@ -59,15 +63,4 @@ func RunHelper(args []string) (code int, asked bool) {
 		return 1, true
 	}
 	return 0, true
-}
-
-// SuperviseContainer is the helper "mesos container SPEC": it ends the process itself,
-// as the executor ended, unless the container could not be started.
-func SuperviseContainer(spec string) error { return container.Supervise(spec) }
-
-// RunCommandExecutor is the helper "mesos command-executor".
-func RunCommandExecutor(ctx context.Context) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
-	defer stop()
-	return command.Run(ctx, os.Getenv, wire.SystemClock{})
 }
