@@ -137,6 +137,9 @@ func (c *contents) takeChunk(name string, value []byte) error {
 		return fmt.Errorf("its key is not plans/RUN/NUMBER")
 	}
 	run := jobs.RunID(name[:slash])
+	if _, err := jobs.ParseRunID(run); err != nil {
+		return err
+	}
 	if c.chunks[run] == nil {
 		c.chunks[run] = map[int][]byte{}
 	}
@@ -268,7 +271,7 @@ func (c *contents) checkPlans() {
 			continue // those that a live run does not count yet wait for their seal
 		}
 		for _, n := range slices.Sorted(maps.Keys(c.chunks[id])) {
-			c.find(planKey(id, n), Dangling, hintRemove, "its run is not there")
+			c.find(planKey(id, n), Dangling, "the next leader deletes it", "its run is not there")
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.runs)) {

@@ -122,8 +122,9 @@ type Core struct {
 	dirtySet                         map[string]bool
 	discarded                        Group
 	leaving                          leaving
-	stale                            []*run  // found in the store, of a job that was deleted
-	strays                           []*task // loaded, of runs that have ended and keep them in their own records
+	stale                            []*run                  // found in the store, of a job that was deleted
+	strays                           []*task                 // loaded, of runs that have ended and keep them in their own records
+	orphans                          map[jobs.RunID][]string // loaded: keys of what is left of the plans of runs that are not there
 	notices                          int64
 	launches                         int64
 	problems                         map[string]string

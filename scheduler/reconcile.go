@@ -21,6 +21,7 @@ func (c *Core) onElected(e Elected) {
 		}
 	}
 	c.strays = nil
+	c.forgetOrphans()
 	c.touch(&c.meta)
 	c.seal()
 	c.resumeLeaving(c.stale)

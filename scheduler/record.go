@@ -3,7 +3,6 @@ package scheduler
 import (
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -141,10 +140,6 @@ type targetRecord struct {
 func (t targetRecord) key() string             { return keyTarget + t.name }
 func (t targetRecord) encode(time.Time) []byte { return mustJSON(t) }
 
-func planKey(run jobs.RunID, chunk int) string {
-	return keyPlan + string(run) + "/" + strconv.Itoa(chunk)
-}
-
 // mustJSON encodes our own records, which hold nothing JSON cannot carry.
 func mustJSON(v any) []byte {
 	b, err := json.Marshal(v)
@@ -266,12 +261,11 @@ func (c *Core) loadStates(records []*parsed, held map[jobs.Name]string) {
 }
 
 func (c *Core) loadRuns(records, plans []*parsed, held map[jobs.Name]string) {
-	chunks := map[string][]byte{}
-	for _, p := range plans {
-		chunks[p.key] = p.raw()
-	}
+	chunks, byRun := storedChunks(plans)
 	for _, r := range records {
 		id := jobs.RunID(strings.TrimPrefix(r.key, keyRun))
+		keys := byRun[id]
+		delete(byRun, id)
 		parts, err := jobs.ParseRunID(id)
 		if err != nil {
 			c.problems[r.key] = err.Error()
@@ -287,7 +281,7 @@ func (c *Core) loadRuns(records, plans []*parsed, held map[jobs.Name]string) {
 			held[parts.Job] = fmt.Sprintf("record %s belongs to a job that is not there", r.key)
 			continue
 		}
-		x.job = j
+		x.job, x.chunks = j, keys
 		if x.rec.State.Final() && held[x.rec.Job] == "" && c.isStale(x, parts.Incarnation) {
 			c.stale = append(c.stale, x)
 			continue
@@ -304,6 +298,7 @@ func (c *Core) loadRuns(records, plans []*parsed, held map[jobs.Name]string) {
 			held[parts.Job] = fmt.Sprintf("record %s: %v", r.key, err)
 		}
 	}
+	c.orphans = byRun
 	for _, j := range c.jobs {
 		sortRuns(j.live)
 		sortRuns(j.recent)
@@ -311,26 +306,6 @@ func (c *Core) loadRuns(records, plans []*parsed, held map[jobs.Name]string) {
 			j.state.Forgotten = j.recent[0].rec.Created
 		}
 	}
-}
-
-// storedPlan puts a run's plan together again; nil where it has none.
-func storedPlan(x *run, chunks map[string][]byte) (*jobs.Plan, error) {
-	if x.rec.PlanChunks == 0 {
-		return nil, nil
-	}
-	var doc []byte
-	for i := range x.rec.PlanChunks {
-		chunk, ok := chunks[planKey(x.rec.ID, i)]
-		if !ok {
-			return nil, fmt.Errorf("chunk %d of its plan is not there", i)
-		}
-		doc = append(doc, chunk...)
-	}
-	plan := &jobs.Plan{}
-	if err := json.Unmarshal(doc, plan); err != nil {
-		return nil, fmt.Errorf("its plan cannot be read: %w", err)
-	}
-	return plan, nil
 }
 
 // restoreRun rebuilds what a live run's record implies.

@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,6 +20,7 @@ type run struct {
 	job    *job
 	traits jobs.Traits // of the pinned job
 	plan   *jobs.Plan  // nil: the traits' static one
+	chunks []string    // keys of what the store holds of a plan, be it sealed or not
 	splits []*split    // of the present stage, by number
 	former []int       // the attempts of the stage before that succeeded, by split
 	done   int         // splits of the stage that succeeded
@@ -48,7 +48,7 @@ func (c *Core) createRun(j *job, r jobs.Run) *run {
 	r.Pinned = &pinned
 	x := &run{rec: r, job: j, traits: j.traits, tasks: map[jobs.TaskID]*task{}}
 	if r.Rerun != nil {
-		x.plan = c.runs[r.Rerun.Of].plan
+		x.plan, x.chunks = c.runs[r.Rerun.Of].plan, planKeys(r.ID, r.PlanChunks)
 	}
 	c.runs[r.ID] = x
 	busy := len(j.live)
@@ -283,60 +283,6 @@ func (x *run) restoreFormer() {
 	}
 }
 
-// planChunk is the size of a stored chunk of a plan.
-const planChunk = 512 << 10
-
-// sealPlan stores a plan, chunks first and the run's record last: the seal.
-// Nothing is launched before it, and a sealed plan is never computed again.
-func (c *Core) sealPlan(x *run, doc []byte) error {
-	plan := &jobs.Plan{}
-	if err := json.Unmarshal(doc, plan); err != nil {
-		return fmt.Errorf("the plan cannot be read: %w", err)
-	}
-	if len(plan.Splits) > jobs.MaxSplits {
-		return fmt.Errorf("the plan has %d splits; at most %d are allowed", len(plan.Splits), jobs.MaxSplits)
-	}
-	for i, s := range plan.Splits {
-		if s.Stage < 1 {
-			return fmt.Errorf("split %d of the plan is of stage %d; stages start at 1", i, s.Stage)
-		}
-	}
-	x.plan = plan
-	x.rec.PlanChunks, x.rec.State, x.rec.Stage = c.storePlan(x.rec.ID, doc), jobs.RunRunning, 0
-	x.splits, x.done = nil, 0
-	c.noticeRun(x)
-	if next := x.nextStage(); next == 0 {
-		c.touch(x)
-		c.finish(x, jobs.RunSucceeded, "there was nothing to do")
-		return nil
-	}
-	c.advanceStage(x)
-	return nil
-}
-
-// storePlan writes a plan under a run's key, and says in how many chunks.
-func (c *Core) storePlan(id jobs.RunID, doc []byte) int {
-	n := 0
-	for chunk := range slices.Chunk(doc, planChunk) {
-		c.touch(raw{name: planKey(id, n), value: chunk})
-		c.seal()
-		n++
-	}
-	return n
-}
-
-// planAgain throws a planning away that left no plan, and makes another under
-// a new version.
-func (c *Core) planAgain(x *run, reason string) {
-	s := x.splits[0]
-	s.succeeded.rec.Superseded = true // or another leader would seek its plan again
-	c.touch(s.succeeded)
-	s.succeeded, s.fetching, x.done = nil, false, 0
-	x.rec.Version = c.nextVersion(x.traits.Targets)
-	c.touch(x)
-	s.attemptFailed(c, reason, false)
-}
-
 // cancel ends the run as state: waiting splits are dropped, live attempts
 // killed, and the run is final when none is left.
 func (c *Core) cancel(x *run, state jobs.RunState, reason string) {
@@ -476,17 +422,6 @@ func (c *Core) forgetWork(x *run, attempts []*task) {
 	if x.rec.State == jobs.RunSucceeded {
 		c.forgetPlan(x)
 	}
-}
-
-// forgetPlan deletes a run's plan, where it has one.
-func (c *Core) forgetPlan(x *run) {
-	if x.plan == nil {
-		return
-	}
-	for i := range x.rec.PlanChunks {
-		c.discard(planKey(x.rec.ID, i))
-	}
-	x.plan = nil
 }
 
 func (c *Core) count(j *job, state jobs.RunState) {

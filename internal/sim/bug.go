@@ -29,6 +29,8 @@ func (b Bug) corrupt(records map[string][]byte, changes []scheduler.Change) []sc
 		return edit(changes, "state/", func(r map[string]any) { delete(r, "mark") })
 	case SealFirst:
 		return slices.DeleteFunc(slices.Clone(changes), func(ch scheduler.Change) bool { return strings.HasPrefix(ch.Key, "plans/") && ch.Value != nil })
+	case PlanOutlivesRun:
+		return slices.DeleteFunc(slices.Clone(changes), func(ch scheduler.Change) bool { return strings.HasPrefix(ch.Key, "plans/") && ch.Value == nil })
 	case ClockForgotten:
 		return edit(edit(changes, "state/", func(r map[string]any) { delete(r, "clock") }), "meta/", func(r map[string]any) { delete(r, "clock") })
 	case TombstoneForgotten:

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"bytes"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -147,20 +146,6 @@ func (m *model) assigned(a jobs.Assignment) {
 
 // sameSpec compares what is to be done, not how it is written.
 func sameSpec(a, b []byte) bool { return bytes.Equal(a, b) || decodeSpec(a) == decodeSpec(b) }
-
-// checkPlan: a plan's chunks are there when its run says so.
-func (m *model) checkPlan(x *runAccount, batch map[string]bool) {
-	if x.finished {
-		return
-	}
-	for i := range x.rec.PlanChunks {
-		key := fmt.Sprintf("plans/%s/%d", x.rec.ID, i)
-		if _, ok := m.w.store.records[key]; !ok && !batch[key] {
-			m.violate("run %s is planned, and chunk %d of its plan is not durable", x.rec.ID, i)
-		}
-	}
-	x.sealed = x.sealed || x.rec.PlanChunks > 0
-}
 
 // checkEdges: what all parents of a job have done is consumed at once.
 func (m *model) checkEdges(name jobs.Name, j *jobAccount) {

@@ -29,9 +29,10 @@ type model struct {
 	attempts map[jobs.TaskID]*attemptAccount
 	fired    map[jobs.TaskID]bool // launched: ids are never used again
 	limits   limits
-	asked    map[jobs.Key]bool // runs by hand: are their children to follow?
-	clock    time.Time         // the core's, as far as it is durable
-	by       *leader           // whose batch is looked at
+	asked    map[jobs.Key]bool                       // runs by hand: are their children to follow?
+	chunks   map[jobs.RunID]map[string]time.Duration // of plans, by key: when they were stored
+	clock    time.Time                               // the core's, as far as it is durable
+	by       *leader                                 // whose batch is looked at
 }
 
 // jobAccount is a job as its records say.
@@ -67,6 +68,7 @@ func newModel(w *world) *model {
 	return &model{
 		w: w, jobs: map[jobs.Name]*jobAccount{}, runs: map[jobs.RunID]*runAccount{}, instants: map[jobs.RunID]bool{}, brief: map[jobs.RunID]bool{},
 		attempts: map[jobs.TaskID]*attemptAccount{}, limits: limits{pools: map[jobs.Name]*poolAccount{}, blind: map[jobs.Name]bool{}}, fired: map[jobs.TaskID]bool{}, asked: map[jobs.Key]bool{},
+		chunks: map[jobs.RunID]map[string]time.Duration{},
 	}
 }
 
@@ -109,6 +111,8 @@ func (m *model) commit(by *leader, changes []scheduler.Change) {
 			m.limits.putPool(jobs.Name(name), ch)
 		case "meta":
 			m.limits.putMeta(ch)
+		case "plans":
+			m.putChunk(name, ch)
 		}
 	}
 	for _, ch := range changes {
@@ -136,6 +140,7 @@ func (m *model) commit(by *leader, changes []scheduler.Change) {
 			m.checkEdges(jobs.Name(name), m.job(jobs.Name(name)))
 		case family == "runs" && ch.Value == nil:
 			m.checkLeft(jobs.RunID(name), m.runs[jobs.RunID(name)])
+			m.checkChunks(jobs.RunID(name))
 			m.checkForgotten(m.runs[jobs.RunID(name)])
 		case family == "runs":
 			m.afterRun(m.runs[jobs.RunID(name)], batch)

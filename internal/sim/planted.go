@@ -14,6 +14,7 @@ const (
 	TornBatches          Bug = "a mark written without the runs it covers"
 	SealFirst            Bug = "a plan sealed before its chunks are stored"
 	PlannedAgain         Bug = "a sealed plan that is forgotten"
+	PlanOutlivesRun      Bug = "a plan that outlives its run"
 	LoadedTooEarly       Bug = "loaded before the term was raised"
 	UnfencedSubscription Bug = "subscribed without a fenced write"
 	ForgottenFence       Bug = "writes that are not fenced"
@@ -76,6 +77,7 @@ func Table() []Planted {
 		{"3", TornBatches, "which is neither run nor recorded"},
 		{"3", SealFirst, "of its plan is not durable"},
 		{"3", PlannedAgain, "and becomes launching"},
+		{"3", PlanOutlivesRun, "is left of its plan"},
 		{"4", LoadedTooEarly, "and becomes"},
 		{"5", UnfencedSubscription, "which was over before it began to"},
 		{"6", UnreadableLeftOut, "goes back from incarnation"},

@@ -40,6 +40,7 @@ func (m *model) settle(quiet time.Duration) {
 	m.settleServices()
 	m.settleOrphans()
 	m.settlePast()
+	m.settlePlans()
 	for _, o := range m.w.master.offers {
 		if m.w.now-o.made > 10*time.Second && m.w.master.stream != nil && !m.w.master.stream.hungUp {
 			m.violate("offer %s was never answered", o.ID)
