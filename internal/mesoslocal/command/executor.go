@@ -42,8 +42,16 @@ type Executor struct {
 	finished  bool
 	void      bool // the task has nothing to run
 	outbox    chan mesos.TaskStatus
-	done      chan struct{} // the last update is acknowledged, or nobody waits for it
-	once      sync.Once
+
+	check, health *check
+	began         time.Time              // when the health check did
+	lastCheck     *mesos.CheckStatusInfo // as reported
+	lastHealth    *bool                  // as reported
+	failures      uint32                 // of the health check, in a row
+	unhealthy     bool                   // the task is killed for them
+
+	done chan struct{} // the last update is acknowledged, or nobody waits for it
+	once sync.Once
 }
 
 // Run is the process's work: it returns when the task is over and the agent knows it.
@@ -154,6 +162,7 @@ func (e *Executor) launch(task mesos.TaskInfo) error {
 	}
 	e.process = process
 	e.report(mesos.TASK_RUNNING, "")
+	e.watch()
 	go e.await(process) // the process ends with this one
 	return nil
 }
@@ -164,6 +173,7 @@ func (e *Executor) await(process *process) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.finished = true
+	e.unwatch()
 	state := mesos.TASK_FAILED
 	var message string
 	switch {
@@ -178,7 +188,11 @@ func (e *Executor) await(process *process) {
 	if e.killing {
 		state = mesos.TASK_KILLED
 	}
-	e.report(state, message)
+	last := e.status(state, message)
+	if e.unhealthy {
+		last.Healthy = ptr(false)
+	}
+	e.send(last)
 }
 
 // signalText names signals as strsignal does.
@@ -195,6 +209,7 @@ func (e *Executor) kill(policy *mesos.KillPolicy) {
 		return
 	}
 	e.killing = true
+	e.unwatch()
 	if e.killState {
 		e.report(mesos.TASK_KILLING, "")
 	}
@@ -222,19 +237,30 @@ func (e *Executor) shutdown() {
 	e.kill(nil)
 }
 
-// report queues an update; mu is held.
-func (e *Executor) report(state mesos.TaskState, message string) {
+// report tells of a change of the task's state; mu is held.
+func (e *Executor) report(state mesos.TaskState, message string) { e.send(e.status(state, message)) }
+
+// status makes an update; mu is held. It says that the task is checked, where it is, but
+// not with which outcome: that is for updates of the check.
+func (e *Executor) status(state mesos.TaskState, message string) mesos.TaskStatus {
 	uuid := make([]byte, 16)
 	_, _ = rand.Read(uuid) // never fails
 	uuid[6], uuid[8] = uuid[6]&0x0f|0x40, uuid[8]&0x3f|0x80
-	now := wire.Unix(time.Now())
 	status := mesos.TaskStatus{
 		TaskID: e.task.TaskID, State: &state, Source: mesos.SOURCE_EXECUTOR.Enum(), ExecutorID: &e.id,
-		Timestamp: &now, UUID: uuid,
+		Timestamp: ptr(wire.Unix(time.Now())), UUID: uuid,
 	}
 	if message != "" {
 		status.Message = &message
 	}
+	if e.task.Check != nil {
+		status.CheckStatus = checkStatus(e.task.Check, nil)
+	}
+	return status
+}
+
+// send queues an update; mu is held.
+func (e *Executor) send(status mesos.TaskStatus) {
 	e.unacked = append(e.unacked, status)
 	select {
 	case e.outbox <- status:
