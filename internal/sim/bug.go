@@ -148,6 +148,15 @@ func (b Bug) hear(l *leader, ev scheduler.Event) scheduler.Event {
 		if b == OffersForgotten && l.w.chance(10) {
 			return scheduler.Tick{}
 		}
+		if b == OffersKept && l.w.chance(10) {
+			s := l.open
+			l.receive(3*time.Second, func() {
+				if l.open == s {
+					l.step(e)
+				}
+			})
+			return scheduler.Tick{}
+		}
 	case scheduler.Fetched:
 		if b == OutcomeNotSought && e.File == jobs.OutcomeFile {
 			e.Data, e.Err = nil, nil

@@ -24,6 +24,7 @@ func (m *model) called(s *stream, number int, call scheduler.Call) {
 		}
 		s.taken = number
 	}
+	m.answered(s, offersOf(call))
 	switch c := call.(type) {
 	case scheduler.Accept:
 		for _, l := range c.Launches {
@@ -31,9 +32,6 @@ func (m *model) called(s *stream, number int, call scheduler.Call) {
 				m.violate("attempt %s is launched and not durable", l.Task)
 			}
 		}
-		m.answered(s, c.Offers)
-	case scheduler.Decline:
-		m.answered(s, c.Offers)
 	case scheduler.Acknowledge:
 		m.checkAcknowledged(c)
 	}

@@ -42,6 +42,9 @@ type leader struct {
 	answers map[int64]func(scheduler.Answer)
 
 	offset    time.Duration      // of its clock, as long as it leads
+	writing   wait               // for the store
+	calling   wait               // for the master
+	hindered  time.Duration      // when one that took long was over
 	recording time.Duration      // since when runs are to be written to history; 0: none are
 	blind     jobs.Name          // a record of this job could not be read
 	rewritten []scheduler.Change // by a planted bug
@@ -113,6 +116,7 @@ func (l *leader) do(out scheduler.Output) {
 		b := *out.Commit
 		b.Changes = append(b.Changes, l.rewritten...)
 		l.rewritten = nil
+		l.writing.begin(l.w)
 		l.commit(b)
 	}
 	l.pump()
@@ -128,6 +132,7 @@ func (l *leader) commit(b scheduler.Batch) {
 		switch {
 		case l.over:
 		case err == nil, errors.Is(err, scheduler.ErrUncertain) && l.w.bug == UncertainIsWritten:
+			l.waited(&l.writing)
 			l.do(l.engine.Committed())
 		case errors.Is(err, scheduler.ErrUncertain):
 			l.receive(commitPause, func() { l.commit(b) })
@@ -210,6 +215,12 @@ func (l *leader) heard(s *stream, ev scheduler.Event) {
 		e.Stream = s.number
 		l.step(e)
 	case scheduler.Refused:
+	case scheduler.Offered:
+		l.w.model.heard(l, s, e.Offers)
+		l.step(e)
+	case scheduler.Rescinded:
+		s.left[e.Offer] = true
+		l.step(e)
 	default:
 		l.step(ev)
 	}
@@ -264,11 +275,21 @@ func (l *leader) send(call scheduler.Call, free func()) {
 		})
 	}
 	done := false
+	for _, id := range offersOf(call) {
+		s.left[id] = true
+	}
+	_, ack := call.(scheduler.Acknowledge) // those go beside the others
+	if !ack {
+		l.calling.begin(l.w)
+	}
 	end := func(err error) {
 		if done {
 			return
 		}
 		done = true
+		if !ack {
+			l.waited(&l.calling)
+		}
 		free()
 		tell, resubscribe := scheduler.Verdict(call, err)
 		if resubscribe && l.w.bug == UncertainIsUnsent {

@@ -136,7 +136,7 @@ func (m *master) subscribe(l *leader, framework string, round time.Duration) (*s
 	for _, r := range m.agents {
 		r.filtered = 0
 	}
-	m.stream = &stream{m: m, l: l, id: m.streams, offered: map[string]bool{}, answered: map[string]bool{}}
+	m.stream = &stream{m: m, l: l, id: m.streams, offered: map[string]bool{}, answered: map[string]bool{}, left: map[string]bool{}}
 	m.w.logf("master: scheduler %d subscribed, stream %d", l.p.id, m.streams)
 	return m.stream, nil
 }
@@ -437,6 +437,7 @@ type stream struct {
 	taken  int // the call that came last
 
 	offered, answered map[string]bool // offers
+	left              map[string]bool // those whose answer left the leader, or that were rescinded
 }
 
 // deliver carries something to the leader, in order; what a cut holds up

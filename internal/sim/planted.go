@@ -26,6 +26,7 @@ const (
 	KillTakenForDone     Bug = "a kill taken for the end of what it kills"
 	NotKilledAgain       Bug = "a kill that is sent once"
 	OffersForgotten      Bug = "offers that are never answered"
+	OffersKept           Bug = "offers that are kept for a while"
 	LossIsFailure        Bug = "a lost agent's word taken for the task's"
 	NewAgentIsProof      Bug = "an unreachable agent taken for a restarted one"
 	StateRewritten       Bug = "a late word changes a final state"
@@ -87,7 +88,8 @@ func Table() []Planted {
 		{"8", UncertainIsUnsent, "is recorded as never started, and it did"},
 		{"9", KillTakenForDone, " begins"},
 		{"9", NotKilledAgain, "after it was to be killed"},
-		{"10", OffersForgotten, "was never answered"},
+		{"10", OffersForgotten, "and is not answered yet"},
+		{"10", OffersKept, "and is not answered yet"},
 		{"11", LossIsFailure, "doubled: "},
 		{"11", NewAgentIsProof, "doubled: "},
 		{"12", StateRewritten, "was final as"},

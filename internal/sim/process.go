@@ -112,6 +112,9 @@ func (p *process) stall(d time.Duration) {
 		}
 		p.w.logf("scheduler %d wakes", p.id)
 		p.stalled = false
+		if p.leader != nil {
+			p.leader.hindered = p.w.now
+		}
 		p.speak()
 		inbox := p.inbox
 		p.inbox = nil

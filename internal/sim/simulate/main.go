@@ -22,7 +22,7 @@ func main() {
 	first := flag.Uint64("seed", 1, "seed of the first history; the next ones follow")
 	trace := flag.Bool("trace", false, "play the first history only, and print what happens in it")
 	flag.Parse()
-	debug.SetGCPercent(400) // histories are short, and their garbage is most of the work
+	debug.SetGCPercent(2000) // histories are short, and their garbage is most of the work
 	if *trace {
 		os.Exit(show(*first))
 	}
