@@ -4,11 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -74,25 +75,26 @@ func (cmd mesosCluster) Run(ctx context.Context, g *globals, c console) error {
 		return err
 	}
 	defer running.Stop()
-	if err := cmd.show(c, running); err != nil {
+	if err := cmd.show(g, c, running); err != nil {
 		return err
 	}
 	<-ctx.Done()
 	return nil
 }
 
-func (cmd mesosCluster) show(c console, running *cluster.Cluster) error {
+// show prints the members, and writes the pid file where one is wanted.
+func (cmd mesosCluster) show(g *globals, c console, running *cluster.Cluster) error {
 	var views []memberView
-	table := tabwriter.NewWriter(c.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NAME\tPID\tADDRESS")
-	for _, members := range [][]*cluster.Member{running.Masters, running.Agents} {
-		for _, member := range members {
-			view := memberView{Name: member.Name, PID: member.Pid(), Addr: member.Addr()}
-			views = append(views, view)
-			fmt.Fprintf(table, "%s\t%d\t%s\n", view.Name, view.PID, view.Addr)
-		}
+	for _, member := range slices.Concat(running.Masters, running.Agents) {
+		views = append(views, memberView{Name: member.Name, PID: member.Pid(), Addr: member.Addr()})
 	}
-	if err := table.Flush(); err != nil {
+	err := g.print(c, views, func(w io.Writer) {
+		row(w, "NAME", "PID", "ADDRESS")
+		for _, v := range views {
+			row(w, v.Name, v.PID, v.Addr)
+		}
+	})
+	if err != nil {
 		return err
 	}
 	if cmd.PidFile == "" {
