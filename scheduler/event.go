@@ -19,7 +19,7 @@ type Subscribed struct {
 }
 
 // Disconnected ends it.
-type Disconnected struct{ Reason string }
+type Disconnected struct{}
 
 // Offered brings offers.
 type Offered struct{ Offers []jobs.Offer }

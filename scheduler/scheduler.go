@@ -27,7 +27,6 @@ type Options struct {
 	Files       Files
 	History     History // nil: runs that the store no longer keeps are forgotten
 	Connections jobs.Connections
-	Advertise   string // our own base URL, as the elector knows it
 	// MasterTimeout is how long a leader tries to subscribe before it lets another scheduler lead;
 	// default 15 s.
 	MasterTimeout time.Duration

@@ -98,7 +98,7 @@ func (c *Client) round(ctx context.Context, r request) (res *http.Response, err 
 		n := (first + i) % len(all.urls)
 		res, err = c.send(ctx, all.urls[n], r)
 		if !refused(err) && (!r.idempotent || !errors.As(err, new(*UnreachableError))) {
-			all.last.Store(int32(n)) //nolint:gosec // there are a few
+			all.last.Store(int32(n)) // there are a few
 			return res, err
 		}
 	}

@@ -43,7 +43,6 @@ const (
 const (
 	MaxJobsBody = 1 << 20
 	MaxPage     = 1000 // jobs or runs in one answer
-	DefaultPage = 100
 	MaxLogChunk = 1 << 20
 )
 

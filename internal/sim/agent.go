@@ -214,7 +214,7 @@ func (a *agent) store(t *agentTask, out jobs.Outcome) {
 	working := t.working
 	t.working, t.done = false, true
 	out.Task, out.Ended = t.launch.Task, a.clock()
-	data, _ := json.Marshal(out) //nolint:errchkjson // our own type
+	data, _ := json.Marshal(out) // our own type
 	a.files[string(t.launch.Task)+"/"+jobs.OutcomeFile] = data
 	if working {
 		a.w.model.ended(t, out)

@@ -131,7 +131,7 @@ func edit(changes []scheduler.Change, family string, do func(map[string]any)) []
 		var r map[string]any
 		decode(ch, &r)
 		do(r)
-		out[i].Value, _ = json.Marshal(r) //nolint:errchkjson // it was decoded just now
+		out[i].Value, _ = json.Marshal(r) // it was decoded just now
 	}
 	return out
 }

@@ -31,7 +31,7 @@ func decodeSpec(raw json.RawMessage) spec {
 }
 
 func (s spec) encode() json.RawMessage {
-	raw, _ := json.Marshal(s) //nolint:errchkjson // our own type
+	raw, _ := json.Marshal(s) // our own type
 	return raw
 }
 
@@ -52,7 +52,7 @@ func (s spec) plan() []byte {
 	for stage := range max(s.Stages, 1) {
 		p.Splits = append(p.Splits, s.splits(stage+1)...)
 	}
-	b, _ := json.Marshal(p) //nolint:errchkjson // our own type
+	b, _ := json.Marshal(p) // our own type
 	return b
 }
 

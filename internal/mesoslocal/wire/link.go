@@ -16,14 +16,6 @@ type Proto[T any, P interface {
 	Value T
 }
 
-// NewProto wraps a message.
-func NewProto[T any, P interface {
-	*T
-	Message
-}](value T) Proto[T, P] {
-	return Proto[T, P]{Value: value}
-}
-
 // GobEncode implements gob.GobEncoder.
 func (p Proto[T, P]) GobEncode() ([]byte, error) { return P(&p.Value).Marshal() }
 
