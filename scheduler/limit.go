@@ -3,6 +3,7 @@ package scheduler
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -248,7 +249,7 @@ func (c *Core) setPool(rec jobs.Pool) (jobs.PoolView, error) {
 		return jobs.PoolView{}, err
 	}
 	users := c.usersOf(rec.Name)
-	for _, job := range sortedNames(users) {
+	for _, job := range slices.Sorted(maps.Keys(users)) {
 		if users[job] > rec.Slots {
 			return jobs.PoolView{}, &jobs.Error{
 				Code: jobs.Conflict, Op: "set", Subject: "pool " + string(rec.Name),
@@ -284,7 +285,7 @@ func (c *Core) deletePool(name jobs.Name) error {
 	if users := c.usersOf(name); len(users) > 0 {
 		return &jobs.Error{
 			Code: jobs.Conflict, Op: "delete", Subject: "pool " + string(name),
-			Message: fmt.Sprintf("jobs take slots of it: %v", sortedNames(users)), Hint: "change them first",
+			Message: fmt.Sprintf("jobs take slots of it: %v", slices.Sorted(maps.Keys(users))), Hint: "change them first",
 		}
 	}
 	delete(c.pools, name)
@@ -293,19 +294,10 @@ func (c *Core) deletePool(name jobs.Name) error {
 	return nil
 }
 
-func sortedNames[V any](m map[jobs.Name]V) []jobs.Name {
-	names := make([]jobs.Name, 0, len(m))
-	for n := range m {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
-}
-
 // Pools lists the pools by name.
 func (c *Core) Pools() []jobs.PoolView {
 	out := make([]jobs.PoolView, 0, len(c.pools))
-	for _, name := range sortedNames(c.pools) {
+	for _, name := range slices.Sorted(maps.Keys(c.pools)) {
 		out = append(out, c.poolView(c.pools[name]))
 	}
 	return out

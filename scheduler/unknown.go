@@ -5,7 +5,8 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
-	"strings"
+
+	"tidemill/jobs"
 )
 
 // unknown are the fields of a stored document that this program has no place
@@ -64,7 +65,7 @@ func unknownIn(doc json.RawMessage, t reflect.Type) any {
 	}
 	switch t.Kind() {
 	case reflect.Struct:
-		known := jsonFields(t)
+		known := jobs.FieldsOf(t)
 		return unknownFields(doc, func(name string) (reflect.Type, bool) { f, ok := known[name]; return f, ok })
 	case reflect.Map:
 		return unknownFields(doc, func(string) (reflect.Type, bool) { return t.Elem(), true })
@@ -120,25 +121,6 @@ func unknownElements(doc json.RawMessage, t reflect.Type) any {
 }
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
-
-// jsonFields are the fields of a struct by their JSON names, those of
-// embedded structs included.
-func jsonFields(t reflect.Type) map[string]reflect.Type {
-	out := map[string]reflect.Type{}
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		switch {
-		case f.Anonymous && name == "":
-			for n, inner := range jsonFields(f.Type) {
-				out[n] = inner
-			}
-		case f.IsExported() && name != "" && name != "-":
-			out[name] = f.Type
-		}
-	}
-	return out
-}
 
 // mergeInto adds the unknown fields to a document that lacks them.
 func (u unknown) mergeInto(doc []byte) []byte {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"slices"
@@ -199,7 +200,7 @@ func (r Replication) replicas(points []point, from int) []*Node {
 		return walk(points, from, r.Simple, func(*Node) bool { return true })
 	}
 	var found []*Node
-	for _, dc := range sortedKeys(r.DCs) {
+	for _, dc := range slices.Sorted(maps.Keys(r.DCs)) {
 		found = append(found, rackAware(points, from, dc, r.DCs[dc])...)
 	}
 	// In the order of the ring, whatever their data centres.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -50,7 +51,7 @@ func (r Replication) cql() string {
 		return fmt.Sprintf("{'class': 'SimpleStrategy', 'replication_factor': %d}", r.Simple)
 	}
 	parts := []string{"'class': 'NetworkTopologyStrategy'"}
-	for _, dc := range sortedKeys(r.DCs) {
+	for _, dc := range slices.Sorted(maps.Keys(r.DCs)) {
 		parts = append(parts, fmt.Sprintf("'%s': %d", dc, r.DCs[dc]))
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
@@ -266,13 +267,4 @@ func replicationFrom(options map[string]string) (Replication, error) {
 		return r, nil
 	}
 	return Replication{}, fmt.Errorf("replication by %s is not known here; use SimpleStrategy or NetworkTopologyStrategy", class)
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -3,6 +3,7 @@ package cassandra_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -162,9 +163,7 @@ func testWriter(t *testing.T, s *cassandra.Session) {
 			t.Errorf("%s: event (-want +got):\n%s", when, diff)
 		}
 		byDay := readByDay(t, s, first, campaign)
-		for id, r := range readByDay(t, s, first+1, campaign) {
-			byDay[id] = r
-		}
+		maps.Copy(byDay, readByDay(t, s, first+1, campaign))
 		if diff := cmp.Diff(want, byDay); diff != "" {
 			t.Errorf("%s: event_by_day (-want +got):\n%s", when, diff)
 		}

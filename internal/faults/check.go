@@ -3,6 +3,7 @@ package faults
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -89,7 +90,7 @@ func Check(h *History) Verdict {
 		c.learn(r)
 	}
 	c.targets()
-	for _, job := range sortedKeys(c.byJob) {
+	for _, job := range slices.Sorted(maps.Keys(c.byJob)) {
 		c.pairs(job)
 	}
 	c.early()
@@ -129,7 +130,7 @@ func (c *check) targets() {
 		}
 		byJob[t.Job] = append(byJob[t.Job], c.windowOf(t))
 	}
-	for _, job := range sortedKeys(byJob) {
+	for _, job := range slices.Sorted(maps.Keys(byJob)) {
 		windows := byJob[job]
 		assign(windows, c.byJob[job])
 		for _, w := range windows {

@@ -8,8 +8,6 @@ import (
 	"tidemill/jobs"
 )
 
-func sortedKeys[V any](m map[jobs.Name]V) []jobs.Name { return slices.Sorted(maps.Keys(m)) }
-
 // pairs judges each two attempts of a job: those of one instant must not double each other, those
 // of several must not overlap.
 func (c *check) pairs(job jobs.Name) {
@@ -57,7 +55,7 @@ func (c *check) early() {
 
 func (c *check) byStart() []*Attempt {
 	var all []*Attempt
-	for _, job := range sortedKeys(c.byJob) {
+	for _, job := range slices.Sorted(maps.Keys(c.byJob)) {
 		all = append(all, c.byJob[job]...)
 	}
 	return all

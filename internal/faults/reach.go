@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -20,23 +21,10 @@ type state struct {
 }
 
 func (s *state) clone() *state {
-	next := &state{
-		from: s.from, strayed: s.strayed, down: map[string]bool{}, stopped: map[string]bool{},
-		cut: map[Way]bool{}, offset: map[string]time.Duration{},
+	return &state{
+		from: s.from, strayed: s.strayed, down: maps.Clone(s.down), stopped: maps.Clone(s.stopped),
+		cut: maps.Clone(s.cut), offset: maps.Clone(s.offset),
 	}
-	for host, is := range s.down {
-		next.down[host] = is
-	}
-	for host, is := range s.stopped {
-		next.stopped[host] = is
-	}
-	for way, is := range s.cut {
-		next.cut[way] = is
-	}
-	for host, by := range s.offset {
-		next.offset[host] = by
-	}
-	return next
 }
 
 func (s *state) apply(e Event) {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,9 +26,7 @@ func environment(inherited []string, s Spec, a jobs.Assignment, sandbox string) 
 			vars[name] = value
 		}
 	}
-	for name, value := range s.Env {
-		vars[name] = value
-	}
+	maps.Copy(vars, s.Env)
 	ours(vars, a)
 	chronos(vars, a)
 	vars["TIDEMILL_SANDBOX"], vars["MESOS_SANDBOX"] = sandbox, sandbox
@@ -38,7 +37,7 @@ func environment(inherited []string, s Spec, a jobs.Assignment, sandbox string) 
 // entries are variables as a process is given them.
 func entries(vars map[string]string) []string {
 	out := make([]string, 0, len(vars))
-	for _, name := range sortedKeys(vars) {
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		out = append(out, name+"="+vars[name])
 	}
 	return out

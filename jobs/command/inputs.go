@@ -2,8 +2,10 @@ package command
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"tidemill/jobs"
@@ -23,7 +25,7 @@ func writeInputs(dir string, inputs map[jobs.Name]map[string]string) error {
 	oneLine := strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ")
 	for parent, values := range inputs {
 		var b strings.Builder
-		for _, key := range sortedKeys(values) {
+		for _, key := range slices.Sorted(maps.Keys(values)) {
 			fmt.Fprintf(&b, "%s=%s\n", oneLine.Replace(key), oneLine.Replace(values[key]))
 		}
 		if err := os.WriteFile(filepath.Join(dir, string(parent)), []byte(b.String()), 0o644); err != nil {

@@ -6,9 +6,9 @@ package command
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 
 	"tidemill/jobs"
@@ -76,7 +76,7 @@ func decode(raw json.RawMessage) (Spec, error) {
 	noNUL(&e, "command", s.Command)
 	noNUL(&e, "argv", s.Argv...)
 	noNUL(&e, "dir", s.Dir)
-	for _, name := range sortedKeys(s.Env) {
+	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
 		if !variableName.MatchString(name) {
 			e.Addf("env", "%q is no name for a variable (letters, digits and '_', '.', '-'; no digit first)", name)
 		}
@@ -121,15 +121,6 @@ func noNUL(e *jobs.FieldErrors, field string, values ...string) {
 			return
 		}
 	}
-}
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }
 
 // variable finds what is to be filled in of the environment.

@@ -177,7 +177,7 @@ func passes(ctx context.Context, o options, dir string, out, log io.Writer) (int
 		o.seed, times.Recovery(), times.Session, times.Ping, times.Launch, times.StartBy)
 	var sum faults.Verdict
 	good := true
-	for _, policy := range strings.Split(o.passes, ",") {
+	for policy := range strings.SplitSeq(o.passes, ",") {
 		own := filepath.Join(dir, policy)
 		if err := os.MkdirAll(own, 0o755); err != nil {
 			return exitFailed, err
