@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -225,9 +226,7 @@ func writeText(w http.ResponseWriter, text string) {
 
 func writeProblem(w http.ResponseWriter, r *http.Request, p *rest.Problem) {
 	p.RequestID, _ = r.Context().Value(requestIDKey{}).(string)
-	for name, values := range p.GetHeaders() {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), p.GetHeaders())
 	w.Header().Set("Content-Type", rest.ProblemJSON)
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // the caller may be gone

@@ -167,16 +167,16 @@ func (j Job) WithDefaults(t Traits) Job {
 		j.Resources.Ports = max(j.Resources.Ports, len(j.Service.Ports))
 	}
 	if j.Placement.Wait == nil {
-		j.Placement.Wait = ptr(DefaultWait)
+		j.Placement.Wait = new(DefaultWait)
 	}
 	if j.UnknownWait == nil {
-		j.UnknownWait = ptr(DefaultUnknownWait)
+		j.UnknownWait = new(DefaultUnknownWait)
 	}
 	if j.Schedule != nil {
 		s := *j.Schedule
 		setDefault(&s.CatchUp.Mode, CatchUpLatest)
 		if s.CatchUp.Window == nil {
-			s.CatchUp.Window = ptr(DefaultWindow)
+			s.CatchUp.Window = new(DefaultWindow)
 		}
 		j.Schedule = &s
 	}
@@ -189,8 +189,6 @@ func setDefault[T comparable](field *T, value T) {
 		*field = value
 	}
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // BackoffBefore is the wait before start number n (2 and later) of a split: doubled
 // each time, capped, and spread over ±10 % by a hash of the key, so that

@@ -63,10 +63,10 @@ func (s *Service) withDefaults(t Traits) *Service {
 		full = *s
 	}
 	if full.Instances == nil {
-		full.Instances = ptr(max(t.Instances, 1))
+		full.Instances = new(max(t.Instances, 1))
 	}
 	if full.MinimumHealthy == nil {
-		full.MinimumHealthy = ptr(1.0)
+		full.MinimumHealthy = new(1.0)
 	}
 	if full.Health == nil {
 		full.Health = t.Health

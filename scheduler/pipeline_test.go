@@ -3,6 +3,7 @@ package scheduler
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -60,9 +61,7 @@ func TestPipelineReleasesInOrderAndOnlyWhatIsDurable(t *testing.T) {
 				fx.Persist = append(fx.Persist, g)
 			}
 			state := map[string]string{}
-			for k, v := range due {
-				state[k] = v
-			}
+			maps.Copy(state, due)
 			needs = append(needs, state)
 			take(p.add(fx))
 			if rapid.Bool().Draw(t, "commit") {

@@ -46,7 +46,7 @@ func TestDocumentedCommandsParse(t *testing.T) {
 
 // misnamed says what of a command line the program does not know.
 func misnamed(at *kong.Node, line string) string {
-	for _, word := range strings.Fields(line) {
+	for word := range strings.FieldsSeq(line) {
 		word = strings.Trim(word, "[](),.:")
 		if name, isFlag := strings.CutPrefix(word, "--"); isFlag {
 			name, _, _ = strings.Cut(name, "=")

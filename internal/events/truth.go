@@ -3,6 +3,7 @@ package events
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"sync"
 
@@ -64,10 +65,7 @@ func (t *Truth) Days() map[event.UUID]map[event.Day]Counts {
 	defer t.mu.Unlock()
 	out := map[event.UUID]map[event.Day]Counts{}
 	for campaign, days := range t.days {
-		out[campaign] = map[event.Day]Counts{}
-		for day, c := range days {
-			out[campaign][day] = c
-		}
+		out[campaign] = maps.Clone(days)
 	}
 	return out
 }

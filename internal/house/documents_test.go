@@ -79,7 +79,7 @@ func TestDocumentedMakeTargetsExist(t *testing.T) {
 	for name, text := range documents(t) {
 		for _, span := range code.FindAllString(text, -1) {
 			for _, match := range made.FindAllStringSubmatch(span, -1) {
-				for _, target := range strings.Fields(match[1]) {
+				for target := range strings.FieldsSeq(match[1]) {
 					named[target] = true
 					if !slices.Contains(known, target) {
 						t.Errorf("%s names `make %s`, which is no target", name, target)

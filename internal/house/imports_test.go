@@ -198,7 +198,7 @@ func TestEveryEdgeIsUsed(t *testing.T) {
 		if !used[e.room] {
 			t.Errorf("the table has a line for %s, which is not there", e.room)
 		}
-		for _, target := range strings.Fields(e.imports) {
+		for target := range strings.FieldsSeq(e.imports) {
 			if target != "*" && !used[e.room+" "+target] {
 				t.Errorf("the table lets %s import %s, and it does not", e.room, target)
 			}

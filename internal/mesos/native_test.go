@@ -11,8 +11,6 @@ import (
 	"tidemill/scheduler"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 func nativeLaunch(n scheduler.NativeTask) scheduler.Launch {
 	return scheduler.Launch{
 		Task: "web.1.service.1.1.0.1", Name: "web", Agent: "S1", Native: &n, KillGrace: 7 * time.Second,
@@ -67,32 +65,32 @@ func TestNativeTask(t *testing.T) {
 		Name: "web", TaskID: mesos.TaskID{Value: "web.1.service.1.1.0.1"}, AgentID: mesos.AgentID{Value: "S1"},
 		Resources: []mesos.Resource{resource(cpus, 0.5), resource(mem, 128), portsOf(31003, 31004)},
 		Command: &mesos.CommandInfo{
-			Shell: ptr(false), Value: ptr("/bin/web"), Arguments: []string{"-p", "80"}, User: ptr("mill"),
-			Environment: &mesos.Environment{Variables: []mesos.Environment_Variable{{Name: "A", Value: ptr("1")}, {Name: "B", Value: ptr("")}}},
+			Shell: new(false), Value: new("/bin/web"), Arguments: []string{"-p", "80"}, User: new("mill"),
+			Environment: &mesos.Environment{Variables: []mesos.Environment_Variable{{Name: "A", Value: new("1")}, {Name: "B", Value: new("")}}},
 		},
 		Container: &mesos.ContainerInfo{
 			Type: mesos.ContainerInfo_DOCKER.Enum(),
 			Volumes: []mesos.Volume{
-				{ContainerPath: "/data/", HostPath: ptr("/srv/data"), Mode: mesos.RO.Enum()},
+				{ContainerPath: "/data/", HostPath: new("/srv/data"), Mode: mesos.RO.Enum()},
 				{ContainerPath: "/tmp", Mode: mesos.RW.Enum()},
 			},
 			Docker: &mesos.ContainerInfo_DockerInfo{
-				Image: "nginx:1.27", Network: mesos.ContainerInfo_DockerInfo_BRIDGE.Enum(), Privileged: ptr(true), ForcePullImage: ptr(true),
+				Image: "nginx:1.27", Network: mesos.ContainerInfo_DockerInfo_BRIDGE.Enum(), Privileged: new(true), ForcePullImage: new(true),
 				PortMappings: []mesos.ContainerInfo_DockerInfo_PortMapping{
-					{HostPort: 31003, ContainerPort: 80, Protocol: ptr("tcp")}, {HostPort: 31004, ContainerPort: 8080, Protocol: ptr("tcp")},
+					{HostPort: 31003, ContainerPort: 80, Protocol: new("tcp")}, {HostPort: 31004, ContainerPort: 8080, Protocol: new("tcp")},
 				},
 				Parameters: []mesos.Parameter{{Key: "cap-drop", Value: "ALL"}, {Key: "label", Value: "a=b"}},
 			},
 		},
 		HealthCheck: &mesos.HealthCheck{
-			DelaySeconds: ptr(0.0), IntervalSeconds: ptr(3.0), TimeoutSeconds: ptr(1.5), ConsecutiveFailures: ptr(uint32(4)), GracePeriodSeconds: ptr(60.0),
-			Type: mesos.HealthCheck_HTTP, HTTP: &mesos.HealthCheck_HTTPCheckInfo{Scheme: ptr("http"), Port: 8080, Path: ptr("/up")},
+			DelaySeconds: new(0.0), IntervalSeconds: new(3.0), TimeoutSeconds: new(1.5), ConsecutiveFailures: new(uint32(4)), GracePeriodSeconds: new(60.0),
+			Type: mesos.HealthCheck_HTTP, HTTP: &mesos.HealthCheck_HTTPCheckInfo{Scheme: new("http"), Port: 8080, Path: new("/up")},
 		},
 		KillPolicy: &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: 7e9}},
-		Labels:     &mesos.Labels{Labels: []mesos.Label{{Key: "tidemill_job", Value: ptr("web")}}},
+		Labels:     &mesos.Labels{Labels: []mesos.Label{{Key: "tidemill_job", Value: new("web")}}},
 		Discovery: &mesos.DiscoveryInfo{
-			Visibility: mesos.CLUSTER, Name: ptr("web"), Version: ptr("4"),
-			Ports: &mesos.Ports{Ports: []mesos.Port{{Number: 31003, Name: ptr("http"), Protocol: ptr("tcp")}, {Number: 31004, Protocol: ptr("tcp")}}},
+			Visibility: mesos.CLUSTER, Name: new("web"), Version: new("4"),
+			Ports: &mesos.Ports{Ports: []mesos.Port{{Number: 31003, Name: new("http"), Protocol: new("tcp")}, {Number: 31004, Protocol: new("tcp")}}},
 		},
 		MaxCompletionTime: &mesos.DurationInfo{Nanoseconds: int64(time.Hour)},
 	}
@@ -104,7 +102,7 @@ func TestNativeTask(t *testing.T) {
 // TestContainers says each type and network in Mesos's words.
 func TestContainers(t *testing.T) {
 	docker := func(network mesos.ContainerInfo_DockerInfo_Network) *mesos.ContainerInfo_DockerInfo {
-		return &mesos.ContainerInfo_DockerInfo{Image: "i", Network: &network, Privileged: ptr(false), ForcePullImage: ptr(false)}
+		return &mesos.ContainerInfo_DockerInfo{Image: "i", Network: &network, Privileged: new(false), ForcePullImage: new(false)}
 	}
 	image := func(cached bool) *mesos.ContainerInfo_MesosInfo {
 		return &mesos.ContainerInfo_MesosInfo{Image: &mesos.Image{
@@ -122,12 +120,12 @@ func TestContainers(t *testing.T) {
 			mesos.ContainerInfo{Type: mesos.ContainerInfo_DOCKER.Enum(), Docker: docker(mesos.ContainerInfo_DockerInfo_NONE)}},
 		{"docker on a user's network", jobs.Container{Image: "i", Network: "blue"},
 			mesos.ContainerInfo{Type: mesos.ContainerInfo_DOCKER.Enum(), Docker: docker(mesos.ContainerInfo_DockerInfo_USER),
-				NetworkInfos: []mesos.NetworkInfo{{Name: ptr("blue")}}}},
+				NetworkInfos: []mesos.NetworkInfo{{Name: new("blue")}}}},
 		{"mesos on the host's network", jobs.Container{Type: "mesos", Image: "i"},
 			mesos.ContainerInfo{Type: mesos.ContainerInfo_MESOS.Enum(), Mesos: image(true)}},
 		{"mesos on a cni network, pulled anew", jobs.Container{Type: "mesos", Image: "i", ForcePull: true, Network: "blue", Ports: []int{80}},
 			mesos.ContainerInfo{Type: mesos.ContainerInfo_MESOS.Enum(), Mesos: image(false), NetworkInfos: []mesos.NetworkInfo{{
-				Name: ptr("blue"), PortMappings: []mesos.NetworkInfo_PortMapping{{HostPort: 31003, ContainerPort: 80, Protocol: ptr("tcp")}},
+				Name: new("blue"), PortMappings: []mesos.NetworkInfo_PortMapping{{HostPort: 31003, ContainerPort: 80, Protocol: new("tcp")}},
 			}}}},
 	}
 	for _, tt := range tests {
@@ -152,12 +150,12 @@ func TestNativeCommands(t *testing.T) {
 		command jobs.Command
 		want    mesos.CommandInfo
 	}{
-		{"a text", "docker", jobs.Command{Shell: "exec web"}, mesos.CommandInfo{Shell: ptr(true), Value: ptr("exec web")}},
+		{"a text", "docker", jobs.Command{Shell: "exec web"}, mesos.CommandInfo{Shell: new(true), Value: new("exec web")}},
 		{"a program in docker", "docker", jobs.Command{Program: "web", Arguments: []string{"a"}},
-			mesos.CommandInfo{Shell: ptr(false), Value: ptr("web"), Arguments: []string{"a"}}},
+			mesos.CommandInfo{Shell: new(false), Value: new("web"), Arguments: []string{"a"}}},
 		{"a program in mesos", "mesos", jobs.Command{Program: "web", Arguments: []string{"a"}},
-			mesos.CommandInfo{Shell: ptr(false), Value: ptr("web"), Arguments: []string{"web", "a"}}},
-		{"the image's own", "docker", jobs.Command{Arguments: []string{"a"}}, mesos.CommandInfo{Shell: ptr(false), Arguments: []string{"a"}}},
+			mesos.CommandInfo{Shell: new(false), Value: new("web"), Arguments: []string{"web", "a"}}},
+		{"the image's own", "docker", jobs.Command{Arguments: []string{"a"}}, mesos.CommandInfo{Shell: new(false), Arguments: []string{"a"}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -176,7 +174,7 @@ func TestNativeHealthChecks(t *testing.T) {
 		want  mesos.HealthCheck
 	}{
 		{"a command", jobs.Health{Command: "true"},
-			mesos.HealthCheck{Type: mesos.HealthCheck_COMMAND, Command: &mesos.CommandInfo{Shell: ptr(true), Value: ptr("true")}}},
+			mesos.HealthCheck{Type: mesos.HealthCheck_COMMAND, Command: &mesos.CommandInfo{Shell: new(true), Value: new("true")}}},
 		{"a connection to the first port", jobs.Health{TCP: true},
 			mesos.HealthCheck{Type: mesos.HealthCheck_TCP, TCP: &mesos.HealthCheck_TCPCheckInfo{Port: 31003}}},
 		{"a connection to a named port", jobs.Health{TCP: true, Port: "admin"},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"path"
 	"strings"
@@ -119,9 +120,7 @@ func (l log) work(plan jobs.Plan, attempt int) (map[string]string, error) {
 		a.Split, a.Splits, a.Shared = s, len(plan.Splits), plan.Shared
 		result, err := archive.Kind{}.Work(l.t.Context(), a, kindtest.Runtime{T: l.t, Conns: l.conns})
 		failed = errors.Join(failed, err)
-		for k, v := range result.Values {
-			values[k] = v
-		}
+		maps.Copy(values, result.Values)
 	}
 	return values, failed
 }

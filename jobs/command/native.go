@@ -1,6 +1,10 @@
 package command
 
-import "tidemill/jobs"
+import (
+	"maps"
+
+	"tidemill/jobs"
+)
 
 // Native is the command for Mesos's built-in executors. The container has an
 // environment of its own: of the agent's nothing is inherited.
@@ -10,9 +14,7 @@ func (*Kind) Native(a jobs.Assignment) jobs.Command {
 		return jobs.Command{} // cannot be: the scheduler checked it
 	}
 	c := jobs.Command{Env: map[string]string{}}
-	for name, value := range s.Env {
-		c.Env[name] = value
-	}
+	maps.Copy(c.Env, s.Env)
 	ours(c.Env, a)
 	chronos(c.Env, a)
 	switch {

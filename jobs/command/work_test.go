@@ -172,7 +172,7 @@ func background(t *testing.T, grace time.Duration, text string) (ctx context.Con
 			t.Fatal(err)
 		}
 		var out []int
-		for _, f := range strings.Fields(string(b)) {
+		for f := range strings.FieldsSeq(string(b)) {
 			n, err := strconv.Atoi(f)
 			if err != nil {
 				t.Fatalf("pids %q: %v", b, err)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -99,9 +100,7 @@ func (j job) work(ctx context.Context, plan jobs.Plan, attempt int, onProgress f
 		a := j.assignment(s.Stage, attempt)
 		a.Split, a.Splits, a.Shared, a.Version = s, len(plan.Splits), plan.Shared, time.Now().UnixMicro()
 		result, err := restore.Kind{}.Work(ctx, a, kindtest.Runtime{T: j.t, Conns: j.conns, OnProgress: onProgress})
-		for k, v := range result.Values {
-			values[k] = v
-		}
+		maps.Copy(values, result.Values)
 		if err != nil {
 			return values, err
 		}

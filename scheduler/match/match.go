@@ -251,10 +251,8 @@ func (r *Round) levelAt(t *Task, i int) jobs.Locality {
 			return jobs.LocalReplica
 		}
 	}
-	for _, rack := range t.Racks {
-		if rack == o.Attributes["rack"] {
-			return jobs.LocalRack
-		}
+	if slices.Contains(t.Racks, o.Attributes["rack"]) {
+		return jobs.LocalRack
 	}
 	if beside && dc == t.DC {
 		return jobs.LocalDC

@@ -14,7 +14,7 @@ import (
 // scalar, brackets are ranges, all else is text.
 func ParseAttributes(text string) ([]mesos.Attribute, error) {
 	var list []mesos.Attribute
-	for _, part := range strings.Split(text, ";") {
+	for part := range strings.SplitSeq(text, ";") {
 		part = strings.TrimSpace(part)
 		if part == "" {
 			continue

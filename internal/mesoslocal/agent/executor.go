@@ -165,5 +165,3 @@ func terminal(state mesos.TaskState) bool {
 	}
 	return false
 }
-
-func ptr[T any](value T) *T { return &value }

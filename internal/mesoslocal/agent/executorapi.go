@@ -116,7 +116,7 @@ func (a *Agent) take(e *executor, status mesos.TaskStatus) {
 	}
 	status.AgentID = &mesos.AgentID{Value: a.id}
 	if status.Timestamp == nil {
-		status.Timestamp = ptr(wire.Unix(time.Now()))
+		status.Timestamp = new(wire.Unix(time.Now()))
 	}
 	if t := e.tasks[status.TaskID.Value]; t != nil {
 		if t.status != nil && string(t.status.UUID) == string(status.UUID) || terminal(t.state) {

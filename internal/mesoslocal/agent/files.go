@@ -169,11 +169,11 @@ func list(name, real string) ([]mesos.FileInfo, error) {
 }
 
 func describe(name string, stat fs.FileInfo) mesos.FileInfo {
-	info := mesos.FileInfo{Path: name, Size_: ptr(uint64(stat.Size())),
-		Mtime: &mesos.TimeInfo{Nanoseconds: stat.ModTime().UnixNano()}, Nlink: ptr(int32(1))}
+	info := mesos.FileInfo{Path: name, Size_: new(uint64(stat.Size())),
+		Mtime: &mesos.TimeInfo{Nanoseconds: stat.ModTime().UnixNano()}, Nlink: new(int32(1))}
 	if system, ok := stat.Sys().(*syscall.Stat_t); ok {
-		info.Mode, info.Nlink = &system.Mode, ptr(int32(system.Nlink))
-		info.UID, info.GID = ptr(userName(system.Uid)), ptr(groupName(system.Gid))
+		info.Mode, info.Nlink = &system.Mode, new(int32(system.Nlink))
+		info.UID, info.GID = new(userName(system.Uid)), new(groupName(system.Gid))
 	}
 	return info
 }

@@ -83,7 +83,7 @@ func (a *Agent) executorInfo(f *framework, info mesos.TaskInfo, ofGroup *wire.Ex
 	}
 	made := mesos.ExecutorInfo{
 		Type: mesos.ExecutorInfo_CUSTOM, ExecutorID: mesos.ExecutorID{Value: info.TaskID.Value},
-		FrameworkID: f.info.ID, Command: &mesos.CommandInfo{}, Name: ptr("Command Executor (Task: " + info.TaskID.Value + ")"),
+		FrameworkID: f.info.ID, Command: &mesos.CommandInfo{}, Name: new("Command Executor (Task: " + info.TaskID.Value + ")"),
 		Source: &info.TaskID.Value,
 	}
 	if overhead, err := resources.Parse("cpus:0.1;mem:32"); err == nil {

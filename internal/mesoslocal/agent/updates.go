@@ -130,7 +130,7 @@ func (a *Agent) report(e *executor, t *task, state mesos.TaskState, reason mesos
 	}
 	status := mesos.TaskStatus{
 		TaskID: t.info.TaskID, State: &state, Reason: &reason, Message: &message,
-		Source: mesos.SOURCE_AGENT.Enum(), Timestamp: ptr(wire.Unix(time.Now())), UUID: newUUID(),
+		Source: mesos.SOURCE_AGENT.Enum(), Timestamp: new(wire.Unix(time.Now())), UUID: newUUID(),
 		AgentID: &mesos.AgentID{Value: a.id}, ExecutorID: &mesos.ExecutorID{Value: e.id()},
 	}
 	a.accept(e, t, status)

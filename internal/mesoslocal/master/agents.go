@@ -261,12 +261,12 @@ func (m *Master) adoptTask(a *agent, carried wire.Task, news string) {
 		t.status = &status
 	}
 	if carried.UpdateUUID != nil {
-		t.updateUUID, t.updateState = carried.UpdateUUID, ptr(mesos.TaskState(carried.UpdateState))
+		t.updateUUID, t.updateState = carried.UpdateUUID, new(mesos.TaskState(carried.UpdateState))
 	}
 	delete(f.unreachable, t.id())
 	if news != "" {
 		status := statusOf(t)
-		status.Message, status.Reason = ptr(news), mesos.REASON_AGENT_REREGISTERED.Enum()
+		status.Message, status.Reason = new(news), mesos.REASON_AGENT_REREGISTERED.Enum()
 		m.sendStatus(f, status)
 	}
 }

@@ -80,7 +80,7 @@ func (e *election) close() {
 
 func (e *election) makePath() error {
 	at := ""
-	for _, part := range strings.Split(strings.Trim(e.path, "/"), "/") {
+	for part := range strings.SplitSeq(strings.Trim(e.path, "/"), "/") {
 		at += "/" + part
 		if _, err := e.conn.Create(at, nil, 0, zk.WorldACL(zk.PermAll)); err != nil && !errors.Is(err, zk.ErrNodeExists) {
 			return err

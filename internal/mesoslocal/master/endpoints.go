@@ -175,7 +175,7 @@ func (m *Master) frameworkObject(f *framework) wire.Object {
 	}
 	offered, used := resources.Bundle{}, resources.Bundle{}
 	for _, o := range f.offers {
-		offers = append(offers, json.RawMessage(mustJSON(ptr(m.describe(o)))))
+		offers = append(offers, json.RawMessage(mustJSON(new(m.describe(o)))))
 		offered = offered.Plus(o.amount)
 	}
 	for _, amount := range f.allocated {

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -206,9 +207,7 @@ func (m *Master) lead(quorum bool) {
 	for _, id := range known {
 		m.recovered[id] = true
 	}
-	for id, at := range unreachable {
-		m.unreachable[id] = at
-	}
+	maps.Copy(m.unreachable, unreachable)
 	if len(known) > 0 {
 		m.opts.Clock.AfterFunc(m.opts.AgentReregister, m.expireRecovered)
 	}

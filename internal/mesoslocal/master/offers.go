@@ -217,7 +217,7 @@ func (a *agent) url() *mesos.URL {
 	return &mesos.URL{
 		Scheme:  "http",
 		Address: mesos.Address{Hostname: &a.info.Hostname, IP: &host, Port: port},
-		Path:    ptr("/slave(1)"),
+		Path:    new("/slave(1)"),
 	}
 }
 

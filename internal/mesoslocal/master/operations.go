@@ -35,7 +35,7 @@ func (l *launcher) operate(op *mesos.Offer_Operation) {
 		l.m.log.Warn().Err(err).Str("operation", op.Type.String()).Msg("an operation was dropped")
 		if op.ID != nil {
 			l.m.sendOperation(l.framework, mesos.OperationStatus{
-				OperationID: op.ID, State: mesos.OPERATION_ERROR, Message: ptr(err.Error())})
+				OperationID: op.ID, State: mesos.OPERATION_ERROR, Message: new(err.Error())})
 		}
 		return
 	}
@@ -177,7 +177,7 @@ func (m *Master) reconcileOperations(f *framework, asked []scheduler.Call_Reconc
 	for _, id := range ids {
 		status := mesos.OperationStatus{
 			OperationID: &mesos.OperationID{Value: id}, State: mesos.OPERATION_UNKNOWN,
-			Message: ptr("Reconciliation: Operation is unknown")}
+			Message: new("Reconciliation: Operation is unknown")}
 		if op := f.operations[id]; op != nil {
 			status.State, status.Message, status.AgentID = op.state, nil, &mesos.AgentID{Value: op.agent}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,9 +68,7 @@ func (r *registry) load() (admitted []string, unreachable map[string]time.Time) 
 	}
 	admitted = append(admitted, r.file.Agents...)
 	unreachable = map[string]time.Time{}
-	for id, at := range r.file.Unreachable {
-		unreachable[id] = at
-	}
+	maps.Copy(unreachable, r.file.Unreachable)
 	return admitted, unreachable
 }
 

@@ -44,7 +44,7 @@ func (m *Master) subscribe(request *scheduler.Call_Subscribe, stream *wire.Strea
 	defer m.mu.Unlock()
 	info := *request.FrameworkInfo
 	if info.Checkpoint == nil {
-		info.Checkpoint = ptr(false)
+		info.Checkpoint = new(false)
 	}
 	id := info.ID.GetValue()
 	refuse := func(message string) string {
@@ -115,7 +115,7 @@ func (m *Master) attach(f *framework, stream *wire.Stream, streamID string, supp
 	}
 	stream.Send(&scheduler.Event{Type: scheduler.Event_SUBSCRIBED, Subscribed: &scheduler.Event_Subscribed{
 		FrameworkID:              &mesos.FrameworkID{Value: f.id},
-		HeartbeatIntervalSeconds: ptr(m.opts.HeartbeatInterval.Seconds()),
+		HeartbeatIntervalSeconds: new(m.opts.HeartbeatInterval.Seconds()),
 		MasterInfo:               m.info(),
 	}})
 	stream.Send(&scheduler.Event{Type: scheduler.Event_HEARTBEAT})

@@ -14,7 +14,7 @@ import (
 func masterStatus(id mesos.TaskID, state mesos.TaskState, reason mesos.TaskStatus_Reason, message string) mesos.TaskStatus {
 	return mesos.TaskStatus{
 		TaskID: id, State: &state, Reason: &reason, Message: &message,
-		Source: mesos.SOURCE_MASTER.Enum(), Timestamp: ptr(wire.Unix(time.Now())),
+		Source: mesos.SOURCE_MASTER.Enum(), Timestamp: new(wire.Unix(time.Now())),
 	}
 }
 
@@ -64,7 +64,7 @@ func (m *Master) exited(a *agent, exited *wire.Exited) {
 	f.send(&scheduler.Event{Type: scheduler.Event_FAILURE, Failure: &scheduler.Event_Failure{
 		AgentID:    &mesos.AgentID{Value: a.id},
 		ExecutorID: &mesos.ExecutorID{Value: exited.ExecutorID},
-		Status:     ptr(int32(exited.Status)),
+		Status:     new(int32(exited.Status)),
 	}})
 }
 

@@ -145,7 +145,7 @@ func validateRole(role string) error {
 	case strings.HasSuffix(role, "/"):
 		return fmt.Errorf("Role '%s' cannot end with a slash", role)
 	}
-	for _, component := range strings.Split(role, "/") {
+	for component := range strings.SplitSeq(role, "/") {
 		switch {
 		case component == "":
 			return fmt.Errorf("Role '%s' cannot contain two adjacent slashes", role)

@@ -13,7 +13,7 @@ import (
 // names its role: cpus(ingest):2.
 func Parse(text string) (Bundle, error) {
 	var list []mesos.Resource
-	for _, part := range strings.Split(text, ";") {
+	for part := range strings.SplitSeq(text, ";") {
 		part = strings.TrimSpace(part)
 		if part == "" {
 			continue
@@ -62,7 +62,7 @@ func ParseRanges(text string) ([]Range, error) {
 		return nil, fmt.Errorf("%q lacks a closing bracket", text)
 	}
 	var ranges []Range
-	for _, part := range strings.Split(inner, ",") {
+	for part := range strings.SplitSeq(inner, ",") {
 		first, last, ok := strings.Cut(strings.TrimSpace(part), "-")
 		if !ok {
 			last = first

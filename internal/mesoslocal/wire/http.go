@@ -132,7 +132,7 @@ func Accepted(r *http.Request) string {
 		return JSON
 	}
 	protobuf := false
-	for _, entry := range strings.Split(strings.Join(values, ","), ",") {
+	for entry := range strings.SplitSeq(strings.Join(values, ","), ",") {
 		media, params, err := mime.ParseMediaType(strings.TrimSpace(entry))
 		if err != nil || params["q"] == "0" {
 			continue

@@ -45,7 +45,7 @@ func planField(field reflect.StructField, index int) (fieldPlan, bool) {
 		return fieldPlan{}, false
 	}
 	plan := fieldPlan{index: index, isMap: field.Type.Kind() == reflect.Map}
-	for _, part := range strings.Split(tag, ",") {
+	for part := range strings.SplitSeq(tag, ",") {
 		switch key, value, _ := strings.Cut(part, "="); key {
 		case "req":
 			plan.required = true

@@ -20,7 +20,7 @@ func ParseZooKeeper(url string) (servers []string, dir string, err error) {
 	if _, after, auth := strings.Cut(hosts, "@"); auth {
 		hosts = after
 	}
-	for _, host := range strings.Split(hosts, ",") {
+	for host := range strings.SplitSeq(hosts, ",") {
 		if _, _, err := net.SplitHostPort(host); err != nil {
 			host = net.JoinHostPort(host, "2181")
 		}
