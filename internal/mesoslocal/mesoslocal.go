@@ -2,8 +2,8 @@
 // executors as real processes, that answer as a real Mesos 1.x does in all that a
 // framework relies on. Recordings of a real one are the measure of it.
 //
-// Programs that start agents run its helper processes too, as commands of their own:
-// SuperviseContainer and RunCommandExecutor. A TestMain begins with RunHelper.
+// Programs that start agents run its helper processes too: their main (or TestMain)
+// begins with RunHelper.
 package mesoslocal
 
 import (
