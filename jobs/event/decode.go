@@ -2,7 +2,9 @@ package event
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
+	"time"
 	"unicode/utf8"
 )
 
@@ -20,23 +22,28 @@ const (
 // archive keep what they sent. Names are compared exactly; a name that is there
 // twice, known or not, is a fault, since readers differ on which one counts.
 func Decode(doc []byte) (Event, *Fault) {
-	if !utf8.Valid(doc) {
-		return Event{}, &Fault{Code: UTF8}
+	d := decoder{scanner: scanner{b: doc}}
+	if d.document(); len(d.wrong) > 0 {
+		return Event{}, &d.wrong[0]
 	}
-	s := scanner{b: doc}
-	s.space()
-	if !s.at('{') {
-		return Event{}, s.notObject()
+	return d.event, nil
+}
+
+// Faults is all that is wrong with a document that Decode or the rules refuse:
+// one fault alone where it cannot be read as an object, else one for each field
+// at fault. The event has what could be read of it.
+func Faults(doc []byte, rules Rules, now time.Time) (Event, []Fault) {
+	d := decoder{scanner: scanner{b: doc}}
+	if whole := d.document(); !whole {
+		return d.event, d.wrong
 	}
-	d := decoder{scanner: s}
-	if fault := d.object(); fault != nil {
-		return Event{}, fault
+	if !rules.takes(d.event.Type) {
+		d.keep(Fault{"type", BadType})
 	}
-	d.space()
-	if d.i != len(doc) {
-		return Event{}, &Fault{Code: Trailing}
+	if !rules.inWindow(d.event.TS, now) {
+		d.keep(Fault{"ts", Window})
 	}
-	return d.event, d.missing()
+	return d.event, d.wrong
 }
 
 func (s *scanner) notObject() *Fault {
@@ -56,9 +63,40 @@ type decoder struct {
 	count int
 	// others are the names of fields that are not the event's.
 	others []string
-	// first is the first wrong field; the rest of the document is read
-	// all the same, so that what is no JSON is called that.
-	first *Fault
+	// wrong are the faults: of each field the first; the rest of the document
+	// is read all the same, so that what is no JSON is called that.
+	wrong []Fault
+}
+
+// document reads all of the text, and says whether it is one object.
+func (d *decoder) document() (whole bool) {
+	if fault := d.structure(); fault != nil {
+		d.wrong = []Fault{*fault}
+		return false
+	}
+	for i, f := range fields {
+		if !d.seen[i] {
+			d.keep(Fault{f, Missing})
+		}
+	}
+	return true
+}
+
+func (d *decoder) structure() *Fault {
+	if !utf8.Valid(d.b) {
+		return &Fault{Code: UTF8}
+	}
+	d.space()
+	if !d.at('{') {
+		return d.notObject()
+	}
+	if fault := d.object(); fault != nil {
+		return fault
+	}
+	if d.space(); d.i != len(d.b) {
+		return &Fault{Code: Trailing}
+	}
+	return nil
 }
 
 func (d *decoder) object() *Fault {
@@ -74,7 +112,7 @@ func (d *decoder) object() *Fault {
 		d.space()
 		switch {
 		case d.take('}'):
-			return d.first
+			return nil
 		case !d.take(','):
 			return &Fault{Code: Syntax}
 		}
@@ -99,13 +137,16 @@ func (d *decoder) member() *Fault {
 	if fault := d.value(1); fault != nil {
 		return fault
 	}
-	d.keep(d.field(name, d.b[start:d.i]))
+	if fault := d.field(name, d.b[start:d.i]); fault != nil {
+		d.keep(*fault)
+	}
 	return nil
 }
 
-func (d *decoder) keep(f *Fault) {
-	if d.first == nil {
-		d.first = f
+// keep adds a fault of a field that has none yet.
+func (d *decoder) keep(f Fault) {
+	if !slices.ContainsFunc(d.wrong, func(other Fault) bool { return other.Field == f.Field }) {
+		d.wrong = append(d.wrong, f)
 	}
 }
 
@@ -169,15 +210,6 @@ func (d *decoder) setTS(value []byte) *Fault {
 		return &Fault{"ts", BadTS}
 	}
 	d.event.TS = ts
-	return nil
-}
-
-func (d *decoder) missing() *Fault {
-	for i, f := range fields {
-		if !d.seen[i] {
-			return &Fault{f, Missing}
-		}
-	}
 	return nil
 }
 

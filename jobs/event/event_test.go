@@ -126,6 +126,39 @@ func TestRules(t *testing.T) {
 }
 
 // Rows lie by these numbers: a change of the hash loses them.
+func TestFaultsNameEveryField(t *testing.T) {
+	now := time.UnixMilli(1441065600000)
+	rules := Rules{Oldest: time.Hour}
+	id := `"id":"9f2c1e4a-0b1d-4c3e-8f70-112233445566"`
+	rest := `"ad_id":"00000000-0000-4000-8000-000000000001","campaign":"00000000-0000-4000-8000-0000000000aa"`
+	cases := []struct {
+		doc  string
+		want []Fault
+	}{
+		{good, nil},
+		{`{` + id + `,` + rest + `,"ts":5,"type":"buy"}`, []Fault{{"type", BadType}, {"ts", Window}}},
+		{`{` + id + `,"type":"","type":"view","campaign":7,"ts":"x"}`,
+			[]Fault{{"type", BadType}, {"campaign", WrongType}, {"ts", WrongType}, {"ad_id", Missing}}},
+		{`{` + id + `,` + id + `,` + rest + `,"x":1,"x":2,"x":3,"ts":1441065600000}`, []Fault{{"id", Duplicate}, {"x", Duplicate}, {"type", Missing}}},
+		{`{"ts":"x"} {`, []Fault{{Code: Trailing}}},
+		{`{"ts":"x"`, []Fault{{Code: Syntax}}},
+		{"\xff", []Fault{{Code: UTF8}}},
+	}
+	for _, c := range cases {
+		e, faults := Faults([]byte(c.doc), rules, now)
+		if diff := cmp.Diff(c.want, faults); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.doc, diff)
+		}
+		if strings.HasPrefix(c.doc, "{"+id) && e.ID.String() != "9f2c1e4a-0b1d-4c3e-8f70-112233445566" {
+			t.Errorf("%s: the id that it has is not told: %v", c.doc, e.ID)
+		}
+		_, first := Decode([]byte(c.doc))
+		if first != nil && (len(faults) == 0 || *first != faults[0]) {
+			t.Errorf("%s: Decode says %v, Faults %v", c.doc, first, faults)
+		}
+	}
+}
+
 func TestBucketNeverChanges(t *testing.T) {
 	id, err := ParseUUID("9f2c1e4a-0b1d-4c3e-8f70-112233445566")
 	if err != nil {
@@ -180,13 +213,14 @@ func TestList(t *testing.T) {
 	}{
 		{doc: ` [] `},
 		{doc: `[1, {"a":[2]} ,"]"]`, want: []string{"1", `{"a":[2]}`, `"]"`}},
-		{doc: `[1,]`, code: Syntax},
+		{doc: "[\"\xff\"]", want: []string{"\"\xff\""}},
+		{doc: `[1,]`, want: []string{"1"}, code: Syntax},
 		{doc: `[,1]`, code: Syntax},
-		{doc: `[1 2]`, code: Syntax},
-		{doc: `[1`, code: Syntax},
+		{doc: `[1 2]`, want: []string{"1"}, code: Syntax},
+		{doc: `[1`, want: []string{"1"}, code: Syntax},
 		{doc: `{}`, code: Syntax},
-		{doc: `[1]]`, code: Trailing},
-		{doc: `[1,2,3,4]`, code: TooMany},
+		{doc: `[1]]`, want: []string{"1"}, code: Trailing},
+		{doc: `[1,2,3,4]`, want: []string{"1", "2", "3"}, code: TooMany},
 	}
 	for _, c := range cases {
 		got, fault := List([]byte(c.doc), 3)

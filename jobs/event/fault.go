@@ -60,16 +60,23 @@ type Rules struct {
 
 // Check says which rule the event breaks; nil if none.
 func (r Rules) Check(e Event, now time.Time) *Fault {
-	if len(r.Types) == 0 {
-		if e.Type != View && e.Type != Click {
-			return &Fault{"type", BadType}
-		}
-	} else if !slices.Contains(r.Types, e.Type) {
+	switch {
+	case !r.takes(e.Type):
 		return &Fault{"type", BadType}
-	}
-	ms := now.UnixMilli()
-	if r.Oldest > 0 && e.TS < ms-r.Oldest.Milliseconds() || r.Newest > 0 && e.TS > ms+r.Newest.Milliseconds() {
+	case !r.inWindow(e.TS, now):
 		return &Fault{"ts", Window}
 	}
 	return nil
+}
+
+func (r Rules) takes(kind string) bool {
+	if len(r.Types) == 0 {
+		return kind == View || kind == Click
+	}
+	return slices.Contains(r.Types, kind)
+}
+
+func (r Rules) inWindow(ts int64, now time.Time) bool {
+	ms := now.UnixMilli()
+	return (r.Oldest <= 0 || ts >= ms-r.Oldest.Milliseconds()) && (r.Newest <= 0 || ts <= ms+r.Newest.Milliseconds())
 }

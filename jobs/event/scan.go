@@ -1,7 +1,5 @@
 package event
 
-import "unicode/utf8"
-
 // scanner walks over JSON text by the grammar of RFC 8259.
 type scanner struct {
 	b []byte
@@ -178,11 +176,9 @@ func (s *scanner) nested(open byte, depth int) *Fault {
 }
 
 // List cuts a JSON array into its elements, which it does not look into
-// further than to find their ends. More than limit elements are TooMany.
+// further than to find their ends: a text in it may be no UTF-8. More than
+// limit elements are TooMany. With a fault come the elements before it.
 func List(doc []byte, limit int) ([][]byte, *Fault) {
-	if !utf8.Valid(doc) {
-		return nil, &Fault{Code: UTF8}
-	}
 	s := scanner{b: doc}
 	s.space()
 	if !s.take('[') {
@@ -192,21 +188,21 @@ func List(doc []byte, limit int) ([][]byte, *Fault) {
 	for s.space(); !s.take(']'); s.space() {
 		if len(out) > 0 {
 			if !s.take(',') {
-				return nil, &Fault{Code: Syntax}
+				return out, &Fault{Code: Syntax}
 			}
 			s.space()
 		}
 		if len(out) == limit {
-			return nil, &Fault{Code: TooMany}
+			return out, &Fault{Code: TooMany}
 		}
 		start := s.i
 		if fault := s.value(0); fault != nil {
-			return nil, fault
+			return out, fault
 		}
 		out = append(out, doc[start:s.i])
 	}
 	if s.space(); s.i != len(doc) {
-		return nil, &Fault{Code: Trailing}
+		return out, &Fault{Code: Trailing}
 	}
 	return out, nil
 }

@@ -16,8 +16,8 @@ import (
 	"tidemill/jobs/event"
 )
 
-// maxErrors bounds the list of what is wrong with a request.
-const maxErrors = 100
+// maxIgnored bounds how much of a refused body is read all the same.
+const maxIgnored = 64 << 20
 
 // posted is one event of a request: as it was sent, and decoded.
 type posted struct {
@@ -40,8 +40,11 @@ func (d *door) read(w http.ResponseWriter, r *http.Request) ([]posted, *problem)
 
 // body reads the body whole, decompressed.
 func (d *door) body(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
-	var in io.Reader = http.MaxBytesReader(w, r.Body, d.limits.MaxBody)
 	tooLarge := &problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the body is longer than %d bytes", d.limits.MaxBody)}
+	if r.ContentLength > d.limits.MaxBody && r.Header.Get("Expect") != "" {
+		return nil, tooLarge // said to a client that asks before it sends any of it
+	}
+	var in io.Reader = http.MaxBytesReader(w, r.Body, d.limits.MaxBody)
 	limit := d.limits.MaxBody
 	switch encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); encoding {
 	case "", "identity":
@@ -56,13 +59,15 @@ func (d *door) body(w http.ResponseWriter, r *http.Request) ([]byte, *problem) {
 		return nil, &problem{Status: http.StatusUnsupportedMediaType, Detail: fmt.Sprintf("Content-Encoding %q is neither gzip nor identity", encoding)}
 	}
 	body, err := io.ReadAll(io.LimitReader(in, limit+1))
+	if err == nil && int64(len(body)) <= limit {
+		return body, nil
+	}
+	// Most clients read no answer before they have sent their body.
+	_, _ = io.CopyN(io.Discard, r.Body, maxIgnored)
 	if err != nil {
 		return nil, bodyProblem(err, tooLarge)
 	}
-	if int64(len(body)) > limit {
-		return nil, &problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the body is longer than %d bytes when it is decompressed", limit)}
-	}
-	return body, nil
+	return nil, &problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the body is longer than %d bytes when it is decompressed", limit)}
 }
 
 func bodyProblem(err error, tooLarge *problem) *problem {
@@ -95,7 +100,8 @@ func (d *door) documents(r *http.Request, body []byte) ([][]byte, *problem) {
 		if fault.Code == event.TooMany {
 			return nil, tooMany
 		}
-		return nil, &problem{Status: http.StatusBadRequest, Detail: "the list cannot be read", Errors: []fieldError{{Index: 0, Code: fault.Code}}}
+		return nil, &problem{Status: http.StatusBadRequest, Detail: "the list cannot be read on from here: mend it and post all again",
+			Errors: []fieldError{{Index: len(docs), Code: fault.Code}}}
 	case "application/x-ndjson", "application/ndjson":
 		docs := lines(body, d.limits.MaxEvents+1)
 		if len(docs) > d.limits.MaxEvents {
@@ -132,18 +138,12 @@ func (d *door) decode(docs [][]byte) ([]posted, *problem) {
 	out := make([]posted, 0, len(docs))
 	p := &problem{Status: http.StatusBadRequest, Detail: "nothing was accepted: drop or mend the events named here and post the rest again"}
 	for i, doc := range docs {
-		e, fault := d.check(doc, now)
-		switch {
-		case fault == nil:
+		e, faults := d.check(doc, now)
+		if len(faults) == 0 {
 			out = append(out, posted{oneLine(doc), e})
-		case len(p.Errors) == maxErrors:
-			p.More = true
-		default:
-			if fault.Code == event.TooLarge {
-				p.Status = http.StatusRequestEntityTooLarge
-			}
-			p.Errors = append(p.Errors, newFieldError(i, e, fault))
+			continue
 		}
+		p.add(i, e, faults)
 	}
 	if len(p.Errors) > 0 {
 		return nil, p
@@ -151,15 +151,15 @@ func (d *door) decode(docs [][]byte) ([]posted, *problem) {
 	return out, nil
 }
 
-func (d *door) check(doc []byte, now time.Time) (event.Event, *event.Fault) {
+func (d *door) check(doc []byte, now time.Time) (event.Event, []event.Fault) {
 	if len(doc) > d.limits.MaxEvent {
-		return event.Event{}, &event.Fault{Code: event.TooLarge}
+		return event.Event{}, []event.Fault{{Code: event.TooLarge}}
 	}
 	e, fault := event.Decode(doc)
-	if fault == nil {
-		fault = d.rules.Check(e, now)
+	if fault == nil && d.rules.Check(e, now) == nil {
+		return e, nil
 	}
-	return e, fault
+	return event.Faults(doc, d.rules, now)
 }
 
 // oneLine takes the newlines out, so that archives can hold one event a line.

@@ -68,7 +68,20 @@ func (d *door) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { d.say(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", d.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(d.metrics.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("/v1/events", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", http.MethodPost)
+		d.refuse(w, &problem{Status: http.StatusMethodNotAllowed, Detail: r.Method + " is not possible at /v1/events: POST the events"})
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		d.refuse(w, &problem{Status: http.StatusNotFound, Detail: fmt.Sprintf("nothing is at %q: POST events to /v1/events", r.URL.Path)})
+	})
 	return mux
+}
+
+func (d *door) refuse(w http.ResponseWriter, p *problem) {
+	if err := p.write(w); err != nil {
+		d.log.Debug().Err(err).Msg("cannot answer")
+	}
 }
 
 func (d *door) say(w http.ResponseWriter, status int, text string) {

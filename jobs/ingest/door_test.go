@@ -1,12 +1,15 @@
 package ingest
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -89,11 +92,14 @@ func TestPost(t *testing.T) {
 		{name: "gzip", encoding: "gzip", body: zipped(doc(1)), status: 202, accepted: 1},
 		{name: "identity", encoding: "identity", body: doc(1), status: 202, accepted: 1},
 		{name: "nothing", body: "", status: 400, errors: "0  syntax"},
-		{name: "one bad refuses all", body: "[" + doc(1) + `,{"id":"x"}]`, status: 400, errors: "1 id uuid"},
-		{name: "no id", body: "{}", status: 400, errors: "0 id missing"},
-		{name: "every fault is named", media: "application/x-ndjson", body: "{}\n" + doc(1) + "\nx\n" + old, status: 400,
-			errors: "0 id missing, 2  syntax, 3 ts window"},
-		{name: "bad list", body: "[" + doc(1), status: 400, errors: "0  syntax"},
+		{name: "one bad refuses all", body: "[" + doc(1) + `,{"id":"x"}]`, status: 400, errors: "1 id uuid, 1 ad_id missing, 1 campaign missing, 1 ts missing, 1 type missing"},
+		{name: "no id", body: strings.Replace(doc(1), `"id"`, `"ID"`, 1), status: 400, errors: "0 id missing"},
+		{name: "every fault is named", media: "application/x-ndjson", status: 400,
+			body:   strings.ReplaceAll(doc(0), "view", "buy") + "\n" + doc(1) + "\nx\n" + strings.Replace(old, "view", "buy", 1),
+			errors: "0 type type, 2  syntax, 3 type type, 3 ts window"},
+		{name: "no UTF-8 in a list", body: "[" + doc(1) + "," + strings.Replace(doc(2), "view", "\xff", 1) + "]", status: 400, errors: "1  utf8"},
+		{name: "too deep in a list", body: "[" + doc(1) + "," + strings.Repeat("[", 20) + "]", status: 400, errors: "1  too_deep"},
+		{name: "bad list", body: "[" + doc(1), status: 400, errors: "1  syntax"},
 		{name: "no gzip", encoding: "gzip", body: doc(1), status: 400},
 		{name: "cut gzip", encoding: "gzip", body: zipped(doc(1))[:60], status: 400},
 		{name: "zstd", encoding: "zstd", body: doc(1), status: 415},
@@ -137,6 +143,43 @@ func TestPost(t *testing.T) {
 				t.Errorf("errors (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestTooLongABodyIsReadBeforeItIsRefused: a client that sends all of its body
+// before it reads must find the answer, not a broken connection.
+func TestTooLongABodyIsReadBeforeItIsRefused(t *testing.T) {
+	server := httptest.NewServer(testDoor(t, &log{answer: acknowledge}, `{"from":"http","to":"kafka"}`).handler())
+	defer server.Close()
+	for header, sent := range map[string]int{"": 16 << 20, "Expect: 100-continue\r\n": 0} {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		head := fmt.Sprintf("POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n", 16<<20, header)
+		if _, err := io.WriteString(conn, head+strings.Repeat(" ", sent)); err != nil {
+			t.Errorf("%q: send the body: %v", header, err)
+		}
+		r, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%q: %v", header, err)
+		}
+		if r.Body.Close(); r.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("%q: %s, want 413", header, r.Status)
+		}
+	}
+}
+
+func TestOtherRequestsAreRefusedAsProblems(t *testing.T) {
+	for request, want := range map[string]int{"GET /v1/events": 405, "PUT /v1/events": 405, "POST /v1/event": 404, "GET /": 404} {
+		method, path, _ := strings.Cut(request, " ")
+		w := httptest.NewRecorder()
+		testDoor(t, &log{}, `{"from":"http","to":"kafka"}`).handler().ServeHTTP(w, httptest.NewRequest(method, path, nil))
+		var p problem
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != want || p.Status != want || p.Detail == "" {
+			t.Errorf("%s: %d %s (%v), want a problem of status %d", request, w.Code, w.Body, err, want)
+		}
 	}
 }
 

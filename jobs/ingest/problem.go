@@ -25,7 +25,7 @@ type problem struct {
 	retryAfter time.Duration
 }
 
-// fieldError is what is wrong with one event.
+// fieldError is what is wrong with one field of an event, or with all of it.
 type fieldError struct {
 	Index int        `json:"index"`
 	ID    string     `json:"id,omitempty"`
@@ -33,12 +33,25 @@ type fieldError struct {
 	Code  event.Code `json:"code"`
 }
 
-func newFieldError(i int, e event.Event, f *event.Fault) fieldError {
-	out := fieldError{Index: i, Field: f.Field, Code: f.Code}
-	if e.ID != (event.UUID{}) {
-		out.ID = e.ID.String()
+// maxErrors bounds the list of what is wrong with a request.
+const maxErrors = 100
+
+// add names the faults of one event.
+func (p *problem) add(index int, e event.Event, faults []event.Fault) {
+	for _, f := range faults {
+		if f.Code == event.TooLarge {
+			p.Status = http.StatusRequestEntityTooLarge
+		}
+		if len(p.Errors) == maxErrors {
+			p.More = true
+			return
+		}
+		found := fieldError{Index: index, Field: f.Field, Code: f.Code}
+		if e.ID != (event.UUID{}) {
+			found.ID = e.ID.String()
+		}
+		p.Errors = append(p.Errors, found)
 	}
-	return out
 }
 
 func (p *problem) write(w http.ResponseWriter) error {
