@@ -79,6 +79,10 @@ type Traits struct {
 	Keyspaces []string
 	// ChecksCommands: the kind is a HealthChecker.
 	ChecksCommands bool
+	// User is whom the work runs as; the framework's where it is empty. Downloads
+	// lie in the sandbox before it begins. Both need an executor of its own.
+	User      string
+	Downloads []Download
 	// Container is the image that the work runs in: the kind is Native then,
 	// and Mesos's built-in executors do the work.
 	Container *Container

@@ -20,7 +20,7 @@ func (j Job) Validate(t Traits, specErr error) error {
 		e.Addf("name", "%v", err)
 	}
 	j.validateWhen(&e, t)
-	j.validatePolicies(&e)
+	j.validatePolicies(&e, t)
 	j.validatePlacement(&e)
 	j.validateService(&e, t)
 	e.AddAll("spec", specErr)
@@ -84,11 +84,14 @@ func (s *Schedule) Compile(job Name, firstApplied time.Time) (*schedule.Schedule
 	return schedule.Compile(spec, string(job))
 }
 
-func (j Job) validatePolicies(e *FieldErrors) {
+func (j Job) validatePolicies(e *FieldErrors, t Traits) {
 	oneOf(e, "overlap", j.Overlap, OverlapSkip, OverlapBufferOne, OverlapBufferAll, OverlapCancel, OverlapAllow)
 	oneOf(e, "trigger", j.Trigger, AllSuccess, AllDone, AnySuccess)
 	oneOf(e, "on_unknown", j.OnUnknown, UnknownRetry, UnknownFail, UnknownWait)
 	oneOf(e, "isolation", j.Isolation, IsolationOwn, IsolationShared)
+	if j.Isolation == IsolationShared && (t.User != "" || len(t.Downloads) > 0) {
+		e.Addf("isolation", "shared: the warm executor runs as the scheduler's user and downloads nothing; spec.user and spec.fetch need isolation own")
+	}
 	j.validateLimits(e)
 	if j.Retry.Attempts < 0 || j.Retry.Attempts > 1000 {
 		e.Addf("retry.attempts", "%d is not within 1 to 1000", j.Retry.Attempts)

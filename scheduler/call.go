@@ -88,6 +88,7 @@ type Launch struct {
 // NativeTask is what Mesos's built-in executors are told.
 type NativeTask struct {
 	User      string
+	Downloads []jobs.Download
 	Command   jobs.Command
 	Container jobs.Container
 	PortNames []string // of the first of the task's ports
@@ -117,7 +118,8 @@ type ExecutorSpec struct {
 	Artifact  string            `json:"artifact,omitempty"` // URI fetched as ./tidemill; empty: Command is a path on the agents
 	Env       map[string]string `json:"env,omitempty"`
 	User      string            `json:"user,omitempty"`
-	Role      string            `json:"role,omitempty"` // that its resources are allocated to
+	Downloads []jobs.Download   `json:"downloads,omitempty"` // beside the artifact
+	Role      string            `json:"role,omitempty"`      // that its resources are allocated to
 	// Reserved says which of its resources come out of a reservation, and
 	// which one, as jobs.Reservation has it; the others are unreserved.
 	Reserved  map[string]string `json:"reserved,omitempty"`

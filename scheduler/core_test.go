@@ -15,7 +15,7 @@ import (
 )
 
 // stubKind is work that only the tests do; its spec holds "idempotent",
-// "planned" and "three" (splits), or nothing.
+// "planned", "three" (splits) and "guest" (a user), or nothing.
 type stubKind struct{}
 
 func (stubKind) Name() string    { return "stub" }
@@ -24,6 +24,9 @@ func (stubKind) Check(raw json.RawMessage) (jobs.Traits, error) {
 	t := jobs.Traits{Idempotent: strings.Contains(string(raw), "idempotent"), Planned: strings.Contains(string(raw), "planned"), Splits: []jobs.Split{{Stage: 1}}}
 	if strings.Contains(string(raw), "three") {
 		t.Splits = []jobs.Split{{Stage: 1}, {Stage: 1}, {Stage: 1}}
+	}
+	if strings.Contains(string(raw), "guest") {
+		t.User, t.Downloads, t.Isolation = "guest", []jobs.Download{{URI: "http://files/a"}}, jobs.IsolationOwn
 	}
 	return t, nil
 }

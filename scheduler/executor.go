@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
@@ -19,6 +20,7 @@ func (c *Core) executorFor(t *task, p match.Placement, o *jobs.Offer) ExecutorSp
 	var spec ExecutorSpec
 	if t.run.pinned().Isolation == jobs.IsolationOwn {
 		spec = c.cfg.Own
+		spec.User, spec.Downloads = cmp.Or(t.run.traits.User, spec.User), t.run.traits.Downloads
 		spec.Role, spec.Reserved = o.Role, reservedFor(spec.Resources, o)
 		spec.ID = executorPrefix + string(t.rec.ID) + "-" + hashOf(spec)
 	} else {

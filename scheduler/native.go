@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"path"
 	"regexp"
 	"strconv"
@@ -32,7 +33,7 @@ func sandboxDir(t *jobs.Task) string {
 func (c *Core) nativeTask(t *task, s *split) *NativeTask {
 	job := t.run.pinned()
 	a := c.assignment(t, s)
-	n := &NativeTask{User: c.cfg.Own.User, Container: *t.run.traits.Container, MaxRun: a.MaxRun.D(), PortNames: a.PortNames, Health: a.Health}
+	n := &NativeTask{User: cmp.Or(t.run.traits.User, c.cfg.Own.User), Downloads: t.run.traits.Downloads, Container: *t.run.traits.Container, MaxRun: a.MaxRun.D(), PortNames: a.PortNames, Health: a.Health}
 	if kind, ok := c.kinds.Get(job.Kind); ok {
 		n.Command = kind.(jobs.Native).Native(a) // the registry saw to it
 	}

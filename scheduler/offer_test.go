@@ -233,3 +233,24 @@ func TestAvoidedAgentsAreTakenWhenNoOthersAreLeft(t *testing.T) {
 		t.Errorf("launched %v, want one task: no other agent has offered anything", got)
 	}
 }
+
+// What a task runs as and is given is said of its own executor, whose id tells it apart.
+func TestExecutorOfAGuest(t *testing.T) {
+	s := newScript(t, manual(spec("guest")), manual(func(j *jobs.Job) { j.Name, j.Isolation = "plain", jobs.IsolationOwn }))
+	s.start("j", "1")
+	s.start("plain", "1")
+	s.step(Offered{Offers: []jobs.Offer{{ID: "o", AgentID: "a", Hostname: "a", Resources: jobs.Resources{CPUs: 8, Mem: 8192}}}})
+	of := map[string]ExecutorSpec{}
+	for _, l := range s.calls[0].(Accept).Launches {
+		of[l.Name] = l.Executor
+	}
+	guest, plain := of["j"], of["plain"]
+	if guest.User != "guest" || len(guest.Downloads) != 1 || plain.User != "" || plain.Downloads != nil || guest.ID == plain.ID {
+		t.Errorf("executors %+v and %+v", guest, plain)
+	}
+	j := manual(spec("guest"))
+	j.Isolation = jobs.IsolationShared
+	if err := s.step(Request{Do: ApplyJobs{Jobs: []jobs.Job{j}}}).Answers[0].Err; err == nil || !strings.Contains(err.Error(), "isolation: shared") {
+		t.Errorf("a guest in the shared executor: %v", err)
+	}
+}

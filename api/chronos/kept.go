@@ -1,6 +1,7 @@
 package chronos
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -19,7 +20,8 @@ const maxKept = 16 << 10
 
 // keptFields are the fields that live on as labels. Those with a refusal
 // change what would run, so that they are not accepted unheeded; those with a
-// remark are.
+// remark are. Those with neither hold what says nothing of the run, or was
+// dropped from it.
 var keptFields = []struct{ name, refusal, remark string }{
 	{name: "ownerName"},
 	{name: "dataProcessingJobType"},
@@ -28,20 +30,21 @@ var keptFields = []struct{ name, refusal, remark string }{
 	{name: "async", remark: "is kept, but the run ends with its command; PUT task/{id} then says how it went"},
 	{name: "arguments", remark: "is kept, but a shell command is given none, in Chronos neither; with \"shell\": false it is"},
 	{name: "executor", refusal: "custom executors are not supported; leave it empty and run the command itself"},
-	{name: containerField}, // where it is dropped; else it is the spec's
-	{name: "fetch", refusal: "downloads (fetch, uris) are not supported; have the command download what it needs, or install it on the agents"},
-	{name: "runAsUser", refusal: "tasks run as the scheduler's user; leave it empty, or have the command change it, as in \"sudo -u USER\""},
+	{name: containerField},
+	{name: "fetch"},
+	{name: "runAsUser"},
 }
 
 // Droppable lists the fields that can be left unheeded: those that refuse a
-// job unless they are, and its container.
+// job unless they are, and those that need something of the agents.
 func Droppable() []string {
-	names := []string{containerField}
+	names := []string{containerField, "fetch", "runAsUser"}
 	for _, f := range keptFields {
 		if f.refusal != "" {
 			names = append(names, f.name)
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 
@@ -96,12 +99,25 @@ func (j *Job) fetches() []Fetch {
 	return list
 }
 
+// downloads are the same in Tidemill's words.
+func (j *Job) downloads() (out []jobs.Download) {
+	for _, f := range j.fetches() {
+		d := jobs.Download{URI: f.URI, File: f.OutputFile, Executable: bool(f.Executable), Cache: bool(f.Cache)}
+		if !f.Extract {
+			no := false
+			d.Extract = &no
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
 // restore reads the labels back. Chronos shows downloads in both forms.
 func (j *Job) restore(labels map[string]string) {
 	get := func(name string) string { return labels[labelPrefix+name] }
 	yes := func(name string) flag { return get(name) == strconv.FormatBool(true) }
 	j.OwnerName, j.Executor, j.ExecutorFlags = get("ownerName"), get("executor"), get("executorFlags")
-	j.TaskInfoData, j.RunAsUser = get("taskInfoData"), get("runAsUser")
+	j.TaskInfoData, j.RunAsUser = get("taskInfoData"), cmp.Or(j.RunAsUser, get("runAsUser"))
 	j.DataProcessingJobType, j.Async = yes("dataProcessingJobType"), yes("async")
 	if c := json.RawMessage(get("container")); json.Valid(c) && j.Container == nil {
 		j.Container = c
@@ -129,9 +145,6 @@ func (t Translation) dropped(j *Job, stored map[string]string, field string) boo
 // fields it cannot be run by. A field that is stored already as it is was
 // accepted before.
 func (t Translation) keep(j *Job, out *jobs.Job, e *jobs.FieldErrors) (remarks []string) {
-	if j.twice() {
-		e.Addf("uris", "is the old form of fetch; give one of them")
-	}
 	kept := j.labels()
 	size := 0
 	for name, value := range kept {

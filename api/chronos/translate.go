@@ -36,9 +36,18 @@ func (t Translation) Job(c Job, stored *jobs.JobView) (out jobs.Job, remarks []s
 		out.Version, out.Incarnation, out.Created, out.Updated = 0, 0, time.Time{}, time.Time{}
 	}
 	var e jobs.FieldErrors
-	var box *jobs.Container
+	var runs commandSpec // beyond the command itself
 	if !t.dropped(&c, out.Labels, containerField) {
-		box, c.Container = readContainer(c.Container, &e), nil
+		runs.Container, c.Container = readContainer(c.Container, &e), nil
+	}
+	if c.twice() {
+		e.Addf("uris", "is the old form of fetch; give one of them")
+	}
+	if !t.dropped(&c, out.Labels, "fetch") {
+		runs.Fetch, c.Fetch, c.URIs = c.downloads(), nil, nil
+	}
+	if !t.dropped(&c, out.Labels, "runAsUser") && c.RunAsUser != t.User {
+		runs.User, c.RunAsUser = c.RunAsUser, ""
 	}
 	remarks = t.keep(&c, &out, &e)
 	out.Name, out.Owner, out.Description = jobs.Name(c.Name), c.Owner, c.Description
@@ -46,7 +55,7 @@ func (t Translation) Job(c Job, stored *jobs.JobView) (out jobs.Job, remarks []s
 	c.policies(&out, &e)
 	c.placement(&out, &e)
 	c.when(&out, stored, &e)
-	if out.Spec, err = c.spec(out.Spec, box); err != nil {
+	if out.Spec, err = c.spec(out.Spec, runs); err != nil {
 		return out, remarks, err
 	}
 	return out, remarks, e.Err()
@@ -104,18 +113,21 @@ type commandSpec struct {
 	Command string            `json:"command,omitempty"`
 	Argv    []string          `json:"argv,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
+	User    string            `json:"user,omitempty"`
+	Fetch   []jobs.Download   `json:"fetch,omitempty"`
 
 	Container *jobs.Container `json:"container,omitempty"`
 }
 
-func (j *Job) spec(stored json.RawMessage, box *jobs.Container) (json.RawMessage, error) {
+func (j *Job) spec(stored json.RawMessage, s commandSpec) (json.RawMessage, error) {
 	fields := map[string]json.RawMessage{}
 	if len(stored) > 0 {
 		if err := json.Unmarshal(stored, &fields); err != nil {
 			return nil, fmt.Errorf("read the stored spec of job %s: %w", j.Name, err)
 		}
 	}
-	s := commandSpec{Command: j.Command, Env: map[string]string{}}
+	s.Command, s.Env = j.Command, map[string]string{}
+	box := s.Container
 	bare := box != nil && j.Command == "" && len(j.Arguments) == 0 // the image says what is run
 	if !bool(j.Shell) && !bare {
 		s.Command, s.Argv = "", append([]string{j.Command}, j.Arguments...)
@@ -129,7 +141,7 @@ func (j *Job) spec(stored json.RawMessage, box *jobs.Container) (json.RawMessage
 	for _, v := range j.EnvironmentVariables {
 		s.Env[v.Name] = v.Value
 	}
-	for name, value := range map[string]any{"command": s.Command, "argv": s.Argv, "env": s.Env, "container": box} {
+	for name, value := range map[string]any{"command": s.Command, "argv": s.Argv, "env": s.Env, "container": box, "user": s.User, "fetch": s.Fetch} {
 		delete(fields, name)
 		if text := document(value); text != `""` && text != "null" && text != "{}" {
 			fields[name] = json.RawMessage(text)

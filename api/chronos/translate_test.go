@@ -37,6 +37,17 @@ func document(t *rapid.T) map[string]any {
 			"networkInfos": []any{}, "volumes": []any{}, "forcePullImage": rapid.Bool().Draw(t, "pull"), "parameters": []any{},
 		}
 	}
+	if rapid.Bool().Draw(t, "fetch") { // Chronos shows downloads in both forms
+		uri := rapid.StringMatching(`(https?://[a-z]{1,9}|file://)/[a-z]{1,5}/[a-z]{1,5}\.tgz`).Draw(t, "uri")
+		doc["uris"] = []string{uri}
+		doc["fetch"] = []any{map[string]any{
+			"uri": uri, "executable": rapid.Bool().Draw(t, "executable"), "cache": rapid.Bool().Draw(t, "cache"), "extract": rapid.Bool().Draw(t, "extract"),
+			"output_file": rapid.StringMatching(`[a-z]{1,5}`).Draw(t, "output_file"),
+		}}
+	}
+	if rapid.Bool().Draw(t, "user") {
+		doc["runAsUser"] = rapid.StringMatching(`[a-z_][a-z0-9_-]{0,9}`).Draw(t, "runAsUser")
+	}
 	if rapid.Bool().Draw(t, "epsilon") {
 		doc["epsilon"] = fmt.Sprintf("PT%dS", rapid.IntRange(1, 9999).Draw(t, "seconds"))
 	}
@@ -118,7 +129,7 @@ func TestDroppedFieldsAreKept(t *testing.T) {
 	}
 	_, _, err = chronos.Translation{User: "mill"}.Job(source, nil)
 	for _, field := range chronos.Droppable() {
-		if refused := err != nil && strings.Contains(err.Error(), field+": "); refused != (field != "container") {
+		if refused := err != nil && strings.Contains(err.Error(), field+": "); refused != (field == "executor") {
 			t.Errorf("%s: refused %t: %v", field, refused, err)
 		}
 	}

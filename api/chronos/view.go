@@ -56,7 +56,10 @@ func FromView(v jobs.JobView) Job {
 		zone := zoneOf(v.Schedule)
 		j.Schedule, j.ScheduleTimeZone = scheduleOf(v), &zone
 	}
-	j.Container = showContainer(s.Container)
+	j.Container, j.RunAsUser = showContainer(s.Container), s.User
+	for _, d := range s.Fetch {
+		j.Fetch = append(j.Fetch, Fetch{URI: d.URI, Executable: flag(d.Executable), Cache: flag(d.Cache), Extract: flag(d.Unpacked()), OutputFile: d.File})
+	}
 	j.restore(v.Labels)
 	return j
 }

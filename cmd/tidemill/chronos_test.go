@@ -53,14 +53,19 @@ func TestImportChronosRefuses(t *testing.T) {
 		{"name":"daily","command":"x"},{"name":"u","command":"x","runAsUser":"hadoop"},{"retries":"x"},
 		{"name":"child","command":"x","parents":["good","unheard"]}]`
 	r := s.run(t, "import", "chronos", "-")
-	r.want(t, exitUsage, "refused", "6 of 7 jobs are refused, and none was taken over")
-	for _, want := range []string{"custom executors are not supported", "another job has the same name", "of the kind noop", "tasks run as the scheduler's user", "[5]", `no job is named "unheard"`} {
+	r.want(t, exitUsage, "refused", "5 of 7 jobs are refused, and none was taken over")
+	for _, want := range []string{"custom executors are not supported", "another job has the same name", "of the kind noop", "[5]", `no job is named "unheard"`} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("%q is missing in:\n%s", want, r.out)
 		}
 	}
 	s.stdin = `[{"name":"a","command":"x","container":{"image":"debian"}},{"name":"u","command":"x","runAsUser":"hadoop"}]`
-	s.run(t, "import", "chronos", "-", "--drop", "container", "--user", "hadoop").want(t, exitOK, "container is kept, but dropped", "")
+	s.run(t, "import", "chronos", "-", "--drop", "container").want(t, exitOK, "container is kept, but dropped", "")
+	s.run(t, "job", "show", "u", "-o", "json").want(t, exitOK, `"user": "hadoop"`, "")
+	s.run(t, "import", "chronos", "-", "--drop", "container", "--user", "hadoop").want(t, exitOK, "replaced", "")
+	if r := s.run(t, "job", "show", "u", "-o", "json"); strings.Contains(r.out, `"user"`) {
+		t.Errorf("the scheduler's own user is asked for:\n%s", r.out)
+	}
 	s.run(t, "import", "chronos", "-", "--drop", "command").want(t, exitUsage, "", "these can: container, executor")
 	s.run(t, "import", "chronos", "/nowhere").want(t, exitUsage, "", "/nowhere")
 	s.stdin = `{"name":"a"}`

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mesos/mesos-go/api/v1/lib"
 
+	"tidemill/jobs"
 	"tidemill/scheduler"
 )
 
@@ -94,8 +95,19 @@ func command(spec *scheduler.ExecutorSpec) *mesos.CommandInfo {
 			Value: spec.Artifact, Executable: &yes, Extract: &no, Cache: &yes, OutputFile: &file,
 		}}
 	}
+	c.URIs = append(c.URIs, uris(spec.Downloads)...)
 	c.Environment = variables(spec.Env)
 	return c
+}
+
+func uris(list []jobs.Download) (out []mesos.CommandInfo_URI) {
+	for _, d := range list {
+		extract := d.Unpacked() && !d.Executable
+		out = append(out, mesos.CommandInfo_URI{
+			Value: d.URI, Executable: &d.Executable, Extract: &extract, Cache: &d.Cache, OutputFile: optional(d.File),
+		})
+	}
+	return out
 }
 
 func labels(set map[string]string) *mesos.Labels {

@@ -26,7 +26,7 @@ func native(t *mesos.TaskInfo, l *scheduler.Launch) {
 // docker the arguments follow the program, else they are the whole argv.
 func nativeCommand(n *scheduler.NativeTask) *mesos.CommandInfo {
 	shell := n.Command.Shell != ""
-	c := &mesos.CommandInfo{Shell: &shell, User: optional(n.User), Environment: variables(n.Command.Env)}
+	c := &mesos.CommandInfo{Shell: &shell, User: optional(n.User), URIs: uris(n.Downloads), Environment: variables(n.Command.Env)}
 	switch {
 	case shell:
 		c.Value = &n.Command.Shell

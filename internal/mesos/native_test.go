@@ -50,8 +50,9 @@ func launchedTask(t *testing.T, l scheduler.Launch) mesos.TaskInfo {
 // TestNativeTask compares a task for the built-in executors with what it must
 // be, field by field.
 func TestNativeTask(t *testing.T) {
+	no := false
 	got := launchedTask(t, nativeLaunch(scheduler.NativeTask{
-		User: "mill", MaxRun: time.Hour, PortNames: []string{"http", "admin"},
+		User: "mill", Downloads: []jobs.Download{{URI: "http://files/site.tgz", Cache: true}, {URI: "http://files/a.zip", Extract: &no}, {URI: "http://files/run", File: "bin/run", Executable: true}}, MaxRun: time.Hour, PortNames: []string{"http", "admin"},
 		Command: jobs.Command{Program: "/bin/web", Arguments: []string{"-p", "80"}, Env: map[string]string{"B": "", "A": "1"}},
 		Container: jobs.Container{
 			Type: jobs.ContainerDocker, Image: "nginx:1.27", ForcePull: true, Network: jobs.NetworkBridge, Ports: []int{80, 8080}, Privileged: true,
@@ -66,6 +67,11 @@ func TestNativeTask(t *testing.T) {
 		Resources: []mesos.Resource{resource(cpus, 0.5), resource(mem, 128), portsOf(31003, 31004)},
 		Command: &mesos.CommandInfo{
 			Shell: new(false), Value: new("/bin/web"), Arguments: []string{"-p", "80"}, User: new("mill"),
+			URIs: []mesos.CommandInfo_URI{
+				{Value: "http://files/site.tgz", Executable: new(false), Extract: new(true), Cache: new(true)},
+				{Value: "http://files/a.zip", Executable: new(false), Extract: new(false), Cache: new(false)},
+				{Value: "http://files/run", Executable: new(true), Extract: new(false), Cache: new(false), OutputFile: new("bin/run")},
+			},
 			Environment: &mesos.Environment{Variables: []mesos.Environment_Variable{{Name: "A", Value: new("1")}, {Name: "B", Value: new("")}}},
 		},
 		Container: &mesos.ContainerInfo{

@@ -30,6 +30,10 @@ type Spec struct {
 	// Idempotent commands may be repeated when nobody knows how one ended; a
 	// service's instances are, unless they are said not to be.
 	Idempotent *bool `json:"idempotent,omitempty"`
+	// User is whom it runs as; the user of the scheduler's framework by default.
+	User string `json:"user,omitempty"`
+	// Fetch is what the agent downloads before it begins.
+	Fetch []jobs.Download `json:"fetch,omitempty"`
 	// Container is what it runs in, by Mesos's own executors.
 	Container *jobs.Container `json:"container,omitempty"`
 }
@@ -50,6 +54,7 @@ func (k *Kind) Check(raw json.RawMessage) (jobs.Traits, error) {
 	if s.Idempotent != nil {
 		t.Idempotent = *s.Idempotent
 	}
+	t.User, t.Downloads = s.User, s.Fetch
 	if s.Container != nil {
 		box := s.Container.WithDefaults()
 		t.Container, t.Ports = &box, len(box.Ports)
@@ -73,6 +78,7 @@ func decode(raw json.RawMessage) (Spec, error) {
 	}
 	s.checkWords(&e)
 	s.checkContainer(&e)
+	s.checkSandbox(&e)
 	noNUL(&e, "command", s.Command)
 	noNUL(&e, "argv", s.Argv...)
 	noNUL(&e, "dir", s.Dir)
@@ -110,6 +116,22 @@ func (s Spec) checkContainer(e *jobs.FieldErrors) {
 	e.AddAll("container", s.Container.Validate())
 	if s.Dir != "" {
 		e.Addf("dir", "belongs to commands outside of containers; begin the command with cd")
+	}
+}
+
+// userName is what useradd takes, and what directories of users hold.
+var userName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}$`)
+
+func (s Spec) checkSandbox(e *jobs.FieldErrors) {
+	if s.User != "" && !userName.MatchString(s.User) {
+		e.Addf("user", "%q is no name of a user", s.User)
+	}
+	if len(s.Fetch) > jobs.MaxDownloads {
+		e.Addf("fetch", "%d downloads; at most %d: pack them into an archive", len(s.Fetch), jobs.MaxDownloads)
+		return
+	}
+	for i, d := range s.Fetch {
+		e.AddAll(fmt.Sprintf("fetch[%d]", i), d.Validate())
 	}
 }
 

@@ -66,7 +66,12 @@ func (k *Kind) Work(ctx context.Context, a jobs.Assignment, rt jobs.Runtime) (jo
 	if err := writeInputs(inputsPath(rt.Sandbox()), a.Inputs); err != nil {
 		return jobs.Result{}, err
 	}
-	env := environment(os.Environ(), s, a, rt.Sandbox())
+	if len(s.Fetch) > 0 {
+		if err := linkDownloads(strings.TrimSuffix(rt.Sandbox(), jobs.TaskDir(a.Task)), rt.Sandbox()); err != nil {
+			return jobs.Result{}, err
+		}
+	}
+	env := environment(append(os.Environ(), identity(s.User)...), s, a, rt.Sandbox())
 	argv := s.filled(env).argv(a.Arguments)
 	cmd := s.prepare(argv, env, rt.Sandbox())
 	if _, err := os.Stat(cmd.Dir); err != nil {
