@@ -65,6 +65,13 @@ func (cmd schedulerCmd) Run(ctx context.Context, g *globals, log zerolog.Logger)
 			}}
 		}
 	}
+	store, err := zk.ParseAddress(storeAddress(o.ZK))
+	if err == nil {
+		err = checkMasters(o.Master)
+	}
+	if err != nil {
+		return &exitError{Code: exitUsage, Err: err}
+	}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	if err := lifeline.Watch(end); err != nil && !errors.Is(err, lifeline.ErrNotHandedOn) {
@@ -76,10 +83,6 @@ func (cmd schedulerCmd) Run(ctx context.Context, g *globals, log zerolog.Logger)
 	}
 	defer door.Close()
 	now := clock(os.Getenv)
-	store, err := zk.ParseAddress(storeAddress(o.ZK))
-	if err != nil {
-		return err
-	}
 	elector, err := zk.Connect(ctx, zk.Options{Address: store, SessionTimeout: cmd.SessionTimeout, Advertise: o.Advertise, Log: log, Now: now})
 	if err != nil {
 		return err
@@ -107,10 +110,23 @@ func storeAddress(given string) string {
 	return "zk://" + rest
 }
 
+func inZooKeeper(masters string) bool { return strings.HasPrefix(masters, "zk://") }
+
+// checkMasters reads the address of the masters before anything is waited for.
+func checkMasters(masters string) (err error) {
+	if inZooKeeper(masters) {
+		_, err = zk.ParseAddress(masters)
+	} else {
+		_, err = mesos.ParseMasters(masters)
+	}
+	return err
+}
+
 // findMasters makes the detector that the address of the masters asks for.
 func findMasters(ctx context.Context, o config.Options, log zerolog.Logger) (mesos.Detector, func(), error) {
-	if !strings.HasPrefix(o.Master, "zk://") {
-		return mesos.NewMasters(strings.Split(o.Master, ",")...), func() {}, nil
+	if !inZooKeeper(o.Master) {
+		masters, err := mesos.ParseMasters(o.Master)
+		return masters, func() {}, err
 	}
 	where, err := zk.ParseAddress(o.Master)
 	if err != nil {
@@ -243,7 +259,7 @@ func mesosOptions(o config.Options) (mesos.Options, error) {
 	}
 	secure, err := mesosTLS(o)
 	return mesos.Options{
-		Name: f.Name, User: f.User, Roles: f.Roles(), GPUs: f.GPUs, Hostname: hostOf(o.Advertise), WebUI: o.Advertise,
+		Name: f.Name, User: f.User, Roles: f.Roles(), GPUs: f.GPUs, Regions: f.RegionAware, Hostname: hostOf(o.Advertise), WebUI: o.Advertise,
 		FailoverTimeout: f.FailoverTimeout.D(), Principal: f.Principal, Secret: secret, TLS: secure,
 	}, err
 }

@@ -66,6 +66,7 @@ type Framework struct {
 	User            string        `json:"user,omitempty"` // tasks run as; the agents' own where empty
 	Role            string        `json:"role"`           // or several: "a,b"
 	GPUs            bool          `json:"gpus,omitempty"`
+	RegionAware     bool          `json:"region_aware,omitempty"`
 	Principal       string        `json:"principal,omitempty"`
 	SecretFile      string        `json:"secret_file,omitempty"`
 	FailoverTimeout jobs.Duration `json:"failover_timeout"`
@@ -104,6 +105,7 @@ type Flags struct {
 	User            string        `placeholder:"USER" env:"TIDEMILL_USER" help:"User on the agents that tasks run as."`
 	Role            string        `placeholder:"ROLE" env:"TIDEMILL_ROLE" help:"Mesos role, or several with commas between them (default *)."`
 	GPUs            bool          `name:"gpus" env:"TIDEMILL_GPUS" help:"Take offers of agents with GPUs too."`
+	RegionAware     bool          `env:"TIDEMILL_REGION_AWARE" help:"Take offers of agents in other regions than the masters' too."`
 	Principal       string        `placeholder:"NAME" env:"TIDEMILL_PRINCIPAL" help:"Mesos principal."`
 	SecretFile      string        `type:"path" placeholder:"FILE" env:"TIDEMILL_SECRET_FILE" help:"File with the principal's secret."`
 	FailoverTimeout time.Duration `placeholder:"DURATION" env:"TIDEMILL_FAILOVER_TIMEOUT" help:"How long Mesos keeps the tasks while no scheduler leads (default 168h)."`
@@ -139,6 +141,7 @@ func (f Flags) Options(tokenFile string) (Options, error) {
 		}
 	}
 	o.Framework.GPUs = o.Framework.GPUs || f.GPUs
+	o.Framework.RegionAware = o.Framework.RegionAware || f.RegionAware
 	if f.FailoverTimeout != 0 {
 		o.Framework.FailoverTimeout = jobs.Duration(f.FailoverTimeout)
 	}

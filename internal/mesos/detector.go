@@ -4,7 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
+	"strings"
 	"sync/atomic"
+
+	"tidemill/jobs"
 )
 
 // Detector knows where the leading master is; package zk's asks ZooKeeper.
@@ -24,6 +29,53 @@ type Masters struct {
 
 // NewMasters makes a list of "host:port".
 func NewMasters(addrs ...string) *Masters { return &Masters{addrs: addrs} }
+
+// defaultPort is that of Mesos masters.
+const defaultPort = "5050"
+
+// ParseMasters reads a list of hosts with commas between them; each may have a
+// port, and http:// or https:// before it.
+func ParseMasters(text string) (*Masters, error) {
+	m := &Masters{}
+	for one := range strings.SplitSeq(text, ",") {
+		addr, err := masterAddress(strings.TrimSpace(one))
+		if err != nil {
+			return nil, &jobs.Error{
+				Code: jobs.Invalid, Op: "read the addresses of the masters", Subject: strconv.Quote(text), Err: err,
+				Hint: "write host:port,…, https://host:port,…, or zk://host:port,…/mesos",
+			}
+		}
+		m.addrs = append(m.addrs, addr)
+	}
+	return m, nil
+}
+
+func masterAddress(text string) (string, error) {
+	scheme, host, given := strings.Cut(text, "://")
+	if !given {
+		scheme, host = "", text
+	}
+	host = strings.TrimSuffix(host, "/")
+	if given && scheme != "http" && scheme != "https" {
+		return "", fmt.Errorf("%q is neither http nor https", scheme)
+	}
+	if ip := strings.Trim(host, "[]"); net.ParseIP(ip) != nil {
+		host = net.JoinHostPort(ip, defaultPort)
+	} else if !strings.Contains(host, ":") {
+		host += ":" + defaultPort
+	}
+	name, port, err := net.SplitHostPort(host)
+	if err != nil {
+		return "", fmt.Errorf("%q: %w", text, err)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil || name == "" || strings.ContainsAny(name, "/@ ") {
+		return "", fmt.Errorf("%q is no host:port", text)
+	}
+	if given {
+		host = scheme + "://" + host
+	}
+	return host, nil
+}
 
 // Leader gives the next address.
 func (m *Masters) Leader() (string, <-chan struct{}) {

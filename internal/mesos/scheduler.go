@@ -36,6 +36,7 @@ type Options struct {
 	User     string   // tasks run as; "root"
 	Roles    []string // "*"
 	GPUs     bool     // agents with GPUs are offered too: Mesos keeps them from others
+	Regions  bool     // so are agents in other regions than the masters'
 	Hostname string   // for people, like WebUI
 	WebUI    string   // URL
 	// FailoverTimeout is how long tasks live on without a scheduler; a week.
@@ -166,6 +167,9 @@ func (s *Scheduler) framework(id string) *mesos.FrameworkInfo {
 	}
 	if o.GPUs {
 		info.Capabilities = append(info.Capabilities, mesos.FrameworkInfo_Capability{Type: mesos.FrameworkInfo_Capability_GPU_RESOURCES})
+	}
+	if o.Regions {
+		info.Capabilities = append(info.Capabilities, mesos.FrameworkInfo_Capability{Type: mesos.FrameworkInfo_Capability_REGION_AWARE})
 	}
 	if id != "" {
 		info.ID = &mesos.FrameworkID{Value: id}

@@ -262,7 +262,7 @@ func TestWhatTheMasterIsTold(t *testing.T) {
 	var seen []*http.Request
 	s := NewScheduler(Options{
 		Masters: NewMasters("127.0.0.1:1"), Name: "mill", User: "miller", Roles: []string{"a", "b"}, Hostname: "here",
-		WebUI: "http://here:8080", Principal: "p", Secret: "s", FailoverTimeout: time.Hour, Log: zerolog.Nop(),
+		WebUI: "http://here:8080", Principal: "p", Secret: "s", FailoverTimeout: time.Hour, GPUs: true, Regions: true, Log: zerolog.Nop(),
 	})
 	var body []byte
 	s.streams = fakeMaster(func(r *http.Request) (*http.Response, error) {
@@ -295,6 +295,35 @@ func TestMastersAreTriedInTurn(t *testing.T) {
 	}
 	if _, _, err := awaitLeader(t.Context(), NewMasters()); err == nil {
 		t.Error("a leader out of no masters")
+	}
+}
+
+func TestParseMasters(t *testing.T) {
+	tests := []struct {
+		text string
+		want []string // nil: refused
+	}{
+		{"m-1:5050,m-2:5051", []string{"m-1:5050", "m-2:5051"}},
+		{"m-1, m-2", []string{"m-1:5050", "m-2:5050"}},
+		{"https://m-1/,http://m-2:80", []string{"https://m-1:5050", "http://m-2:80"}},
+		{"10.0.0.1,::1,[fe80::1]:5055,[::2]", []string{"10.0.0.1:5050", "[::1]:5050", "[fe80::1]:5055", "[::2]:5050"}},
+		{"", nil},
+		{"m-1:5050,,m-2:5050", nil},
+		{"m-1:port", nil},
+		{"m-1:99999", nil},
+		{":5050", nil},
+		{"zk:/m-1/mesos", nil},
+		{"ftp://m-1", nil},
+		{"user@m-1", nil},
+	}
+	for _, tt := range tests {
+		m, err := ParseMasters(tt.text)
+		if (err == nil) != (tt.want != nil) {
+			t.Errorf("%q: %v", tt.text, err)
+		}
+		if err == nil && !cmp.Equal(tt.want, m.addrs) {
+			t.Errorf("%q: got %q, want %q", tt.text, m.addrs, tt.want)
+		}
 	}
 }
 
