@@ -68,8 +68,8 @@ func grammarOf(args []string) (tree any, global *globals) {
 
 // globals are the flags of every command.
 type globals struct {
-	API       string        `help:"Address of the scheduler's API, or of several with commas between them." default:"http://127.0.0.1:8470" env:"TIDEMILL_API" placeholder:"URL"`
-	Patience  time.Duration `help:"For how long to ask again while no scheduler leads." default:"10s" env:"TIDEMILL_PATIENCE" placeholder:"DURATION"`
+	API       string        `help:"Address of the scheduler's API, or of several with commas between them (default: ${default})." default:"http://127.0.0.1:8470" env:"TIDEMILL_API" placeholder:"URL"`
+	Patience  time.Duration `help:"For how long to ask again while no scheduler leads (default: ${default})." default:"10s" env:"TIDEMILL_PATIENCE" placeholder:"DURATION"`
 	Output    string        `short:"o" help:"How to print results: table, json or yaml." enum:"table,json,yaml" default:"table"`
 	TokenFile string        `help:"File that holds the API's bearer token." env:"TIDEMILL_TOKEN_FILE" placeholder:"FILE"`
 	LogLevel  string        `help:"Least level to log: debug, info, warn or error (default: info, or warn for local on a terminal)." enum:",debug,info,warn,error" default:"" env:"TIDEMILL_LOG_LEVEL"`

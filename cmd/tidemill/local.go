@@ -33,7 +33,7 @@ import (
 // localCmd runs everything on this machine, for a person.
 type localCmd struct {
 	Dir       string `type:"path" env:"TIDEMILL_DIR" placeholder:"DIR" help:"Where the state lies (default: tidemill in the user's state folder)."`
-	Listen    string `default:"127.0.0.1:8470" env:"TIDEMILL_LISTEN" placeholder:"HOST:PORT" help:"Where the API listens."`
+	Listen    string `default:"127.0.0.1:8470" env:"TIDEMILL_LISTEN" placeholder:"HOST:PORT" help:"Where the API listens (default: ${default})."`
 	Agents    int    `default:"1" help:"Number of agents."`
 	Resources string `placeholder:"NAME:VALUE;…" help:"What each agent offers (default: by this machine)."`
 	Empty     bool   `help:"Do not add the example jobs to an empty state."`

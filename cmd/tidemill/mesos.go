@@ -153,7 +153,7 @@ func (cmd mesosMaster) Run(ctx context.Context, c console, log zerolog.Logger) e
 type mesosAgent struct {
 	mesosTiming
 	Addr       string `default:"127.0.0.1:5051" help:"Address to listen on."`
-	Master     string `default:"127.0.0.1:5050" placeholder:"HOST:PORT|zk://…" help:"Where the master is."`
+	Master     string `default:"127.0.0.1:5050" placeholder:"HOST:PORT|zk://…" help:"Where the master is (default: ${default})."`
 	Hostname   string `placeholder:"NAME" help:"Host name to give (default: the address)."`
 	WorkDir    string `type:"path" required:"" placeholder:"DIR" help:"Directory of checkpoints and sandboxes; what a former agent left there is taken over."`
 	Attributes string `placeholder:"NAME:VALUE;…" help:"Attributes, as in rack:a;cassandra:dc1."`

@@ -19,7 +19,7 @@ type scheduleCmd struct {
 // scheduleNextCmd prints the instants of a schedule strictly after one.
 type scheduleNextCmd struct {
 	Expressions []string  `arg:"" name:"expression" help:"Cron expressions, as '10 * * * *', or one ISO 8601 repeat, as R/2026-03-01T06:00:00Z/P1D."`
-	Zone        string    `help:"IANA name of the zone whose wall clock counts." default:"UTC" placeholder:"ZONE"`
+	Zone        string    `help:"IANA name of the zone whose wall clock counts (default: ${default})." default:"UTC" placeholder:"ZONE"`
 	From        time.Time `help:"Print instants strictly after this one, in RFC 3339 (default now). A repeat without a start begins here, or else in the next second." placeholder:"TIME"`
 	Count       int       `short:"n" help:"How many instants to print, at most 10000." default:"10"`
 	Exclude     []string  `help:"Days to leave out: 2026-12-24, 2026-12-24/2027-01-06, 12-25, sunday." placeholder:"DAYS"`
