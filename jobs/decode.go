@@ -13,8 +13,10 @@ import (
 )
 
 // DecodeStrict reads a JSON document into v, refusing unknown fields and
-// trailing bytes, and says which fields are at fault, all of them. Kinds
-// decode their specs with it. An absent document leaves v as it is.
+// trailing bytes, and says which fields are at fault, all of them. What can be
+// read of such a document is in v all the same, so that the rest of what is
+// wrong with it can be found. Kinds decode their specs with it. An absent
+// document leaves v as it is.
 func DecodeStrict(doc json.RawMessage, v any) error {
 	if len(bytes.TrimSpace(doc)) == 0 {
 		return nil
@@ -30,7 +32,9 @@ func DecodeStrict(doc json.RawMessage, v any) error {
 	}
 	var e FieldErrors
 	if json.Valid(doc) { // the decoder stops at the first fault
-		faults(&e, doc, reflect.TypeOf(v), "")
+		if rest, ok := readable(&e, doc, reflect.TypeOf(v), ""); ok {
+			err = errors.Join(err, json.Unmarshal(rest, v))
+		}
 	}
 	if len(e) == 0 {
 		e.Addf("", "%s", strings.TrimPrefix(err.Error(), "json: "))
@@ -43,68 +47,87 @@ var (
 	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
-// faults walks a document beside the type that it is for.
-func faults(e *FieldErrors, doc json.RawMessage, t reflect.Type, at string) {
+// readable walks a document beside the type that it is for, and gives what of
+// it that type can hold.
+func readable(e *FieldErrors, doc json.RawMessage, t reflect.Type, at string) (json.RawMessage, bool) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	if p := reflect.PointerTo(t); p.Implements(jsonUnmarshaler) || p.Implements(textUnmarshaler) {
-		leafFault(e, doc, t, at)
-		return
+		return leaf(e, doc, t, at)
 	}
 	switch t.Kind() {
 	case reflect.Struct:
 		known := FieldsOf(t)
-		eachField(e, doc, at, func(name string, value json.RawMessage, at string) {
+		return mapping(e, doc, at, func(name string, value json.RawMessage, at string) (json.RawMessage, bool) {
 			for field, ft := range known {
 				if strings.EqualFold(field, name) { // as the decoder takes it
-					faults(e, value, ft, at)
-					return
+					return readable(e, value, ft, at)
 				}
 			}
 			e.Addf(at, "unknown field%s", Suggestion(name, known))
+			return nil, false
 		})
 	case reflect.Map:
-		eachField(e, doc, at, func(_ string, value json.RawMessage, at string) { faults(e, value, t.Elem(), at) })
+		return mapping(e, doc, at, func(_ string, value json.RawMessage, at string) (json.RawMessage, bool) {
+			return readable(e, value, t.Elem(), at)
+		})
 	case reflect.Slice:
-		var list []json.RawMessage
-		if json.Unmarshal(doc, &list) != nil {
-			leafFault(e, doc, t, at)
-			return
-		}
-		for i, value := range list {
-			faults(e, value, t.Elem(), fmt.Sprintf("%s[%d]", at, i))
-		}
-	default:
-		leafFault(e, doc, t, at)
+		return list(e, doc, t, at)
 	}
+	return leaf(e, doc, t, at)
 }
 
-func eachField(e *FieldErrors, doc json.RawMessage, at string, each func(name string, value json.RawMessage, at string)) {
+func mapping(e *FieldErrors, doc json.RawMessage, at string, each func(name string, value json.RawMessage, at string) (json.RawMessage, bool)) (json.RawMessage, bool) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(doc, &fields) != nil {
 		e.Addf(at, "expected a mapping, found %s", found(doc))
-		return
+		return nil, false
 	}
+	out := map[string]json.RawMessage{}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		below := name
 		if at != "" {
 			below = at + "." + name
 		}
-		each(name, fields[name], below)
+		if value, ok := each(name, fields[name], below); ok {
+			out[name] = value
+		}
 	}
+	return rewritten(out)
 }
 
-func leafFault(e *FieldErrors, doc json.RawMessage, t reflect.Type, at string) {
+func list(e *FieldErrors, doc json.RawMessage, t reflect.Type, at string) (json.RawMessage, bool) {
+	var all []json.RawMessage
+	if json.Unmarshal(doc, &all) != nil {
+		return leaf(e, doc, t, at)
+	}
+	out := make([]json.RawMessage, 0, len(all))
+	for i, value := range all {
+		if value, ok := readable(e, value, t.Elem(), fmt.Sprintf("%s[%d]", at, i)); ok {
+			out = append(out, value)
+		}
+	}
+	return rewritten(out)
+}
+
+func rewritten(v any) (json.RawMessage, bool) {
+	b, err := json.Marshal(v)
+	return b, err == nil // pieces of valid JSON
+}
+
+func leaf(e *FieldErrors, doc json.RawMessage, t reflect.Type, at string) (json.RawMessage, bool) {
 	err := json.Unmarshal(doc, reflect.New(t).Interface())
 	var typeErr *json.UnmarshalTypeError
 	switch {
 	case err == nil:
+		return doc, true
 	case errors.As(err, &typeErr):
 		e.Addf(at, "expected %s, found %s", typeName(t), found(doc))
 	default:
 		e.Addf(at, "%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
+	return nil, false
 }
 
 func typeName(t reflect.Type) string {
@@ -162,7 +185,7 @@ func FieldsOf(t reflect.Type) map[string]reflect.Type {
 
 // Suggestion names the known field that a wrong one was probably meant to be.
 func Suggestion(name string, known map[string]reflect.Type) string {
-	best, bestDistance := "", 3
+	best, bestDistance := "", max(2, min(3, len(name))) // of two letters one must be right
 	for k := range known {
 		d := distance(strings.ToLower(name), k)
 		if d < bestDistance || d == bestDistance && k < best {

@@ -3,6 +3,7 @@ package jobs
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -66,6 +67,34 @@ func (e *FieldErrors) AddAll(prefix string, err error) {
 		}
 		*e = append(*e, f)
 	}
+}
+
+// Findings joins what reading a document found with what is wrong with that
+// which could be read: a field that could not be read is not called missing too.
+func Findings(reading, rest error) error {
+	switch {
+	case reading == nil:
+		return rest
+	case rest == nil:
+		return reading
+	}
+	var e, more FieldErrors
+	e.AddAll("", reading)
+	more.AddAll("", rest)
+	for _, f := range more {
+		if !e.about(f.Field) {
+			e = append(e, f)
+		}
+	}
+	return e
+}
+
+// about says whether a finding is about the field or about what it is a part of.
+func (e FieldErrors) about(field string) bool {
+	return slices.ContainsFunc(e, func(f FieldError) bool {
+		below, ok := strings.CutPrefix(field, f.Field)
+		return ok && (below == "" || f.Field == "" || below[0] == '.' || below[0] == '[')
+	})
 }
 
 // Code classifies an error for those who must answer it (HTTP status, exit code).

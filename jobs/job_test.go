@@ -66,6 +66,43 @@ func TestDecodeStrict(t *testing.T) {
 	}
 }
 
+func TestDecodeStrictReadsWhatItCan(t *testing.T) {
+	type inner struct {
+		Wait Duration `json:"wait"`
+		N    int      `json:"n"`
+	}
+	var v struct {
+		Name string           `json:"name"`
+		Box  inner            `json:"box"`
+		List []int            `json:"list"`
+		By   map[string]inner `json:"by"`
+		Last string           `json:"last"`
+	}
+	err := DecodeStrict(json.RawMessage(`{"bogus": 1, "box": {"wait": "x", "n": 3}, "list": [1, "x", 2],
+		"by": {"a": {"n": 1}, "b": 7}, "name": 5, "last": "read"}`), &v)
+	if want := 5; err == nil || strings.Count(err.Error(), ";")+1 < want {
+		t.Errorf("%v, want %d findings", err, want)
+	}
+	if v.Box.N != 3 || len(v.List) != 2 || v.By["a"].N != 1 || len(v.By) != 1 || v.Last != "read" || v.Name != "" {
+		t.Errorf("read %+v", v)
+	}
+}
+
+func TestFindings(t *testing.T) {
+	reading := FieldErrors{{Field: "http.port", Message: "unknown"}, {Field: "from", Message: "is a list"}}
+	rest := FieldErrors{{Field: "from", Message: "is missing"}, {Field: "http.port[0]", Message: "is part of it"},
+		{Field: "http.ports", Message: "is another"}, {Field: "to", Message: "is missing"}}
+	if got := Findings(reading, rest).Error(); got != "http.port: unknown; from: is a list; http.ports: is another; to: is missing" {
+		t.Error(got)
+	}
+	if got := Findings(FieldErrors{{Message: "no mapping"}}, rest).Error(); got != "no mapping" {
+		t.Errorf("%s, of a document of which nothing was read", got)
+	}
+	if err := Findings(nil, FieldErrors(nil).Err()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestResources(t *testing.T) {
 	free := Resources{CPUs: 1, Mem: 100, Ports: 1}
 	third := Resources{CPUs: 0.1}

@@ -93,6 +93,9 @@ func (j Job) validatePolicies(e *FieldErrors, t Traits) {
 		e.Addf("isolation", "shared: the warm executor runs as the scheduler's user and downloads nothing; spec.user and spec.fetch need isolation own")
 	}
 	j.validateLimits(e)
+	if w := j.UnknownWait; w != nil && *w < 0 {
+		e.Addf("unknown_wait", "%s is negative", w)
+	}
 	if j.Retry.Attempts < 0 || j.Retry.Attempts > 1000 {
 		e.Addf("retry.attempts", "%d is not within 1 to 1000", j.Retry.Attempts)
 	}

@@ -93,7 +93,15 @@ func Decode(src Source) ([]Document, Errors) {
 func decodeJob(file string, index int, n *yaml.Node) (Document, Errors) {
 	doc := Document{File: file, Index: index, lines: map[string]int{}}
 	found := decodeNode(n, &doc.Job, doc.lines)
-	return doc, doc.Locate(found.Err())
+	return doc, doc.Locate(jobs.Findings(found.Err(), doc.noStarts()))
+}
+
+// noStarts refuses what would mean the default to all who read the job later.
+func (d Document) noStarts() error {
+	if _, given := d.lines["retry.attempts"]; given && d.Job.Retry.Attempts == 0 {
+		return jobs.FieldError{Field: "retry.attempts", Message: "no start is none: write 1 for a single one, or leave it out"}
+	}
+	return nil
 }
 
 // decodeNode reads a node into what v points to, as far as it is right.

@@ -118,6 +118,15 @@ func TestLoadErrors(t *testing.T) {
 		{"odd tag", "a.yaml", "name: a\nkind: noop\nspec: {x: !!binary aGk=}\n", []string{`a.yaml:3: spec.x: YAML's tag !!binary is not supported`}},
 		{"not a number", "a.yaml", "name: a\nkind: noop\nresources: {cpus: .nan}\n", []string{`a.yaml:3: resources.cpus: the number .nan cannot be read as a value`}},
 		{"null in a list", "a.yaml", "name: a\nkind: noop\nafter: [~]\n", []string{`a.yaml:3: after[0]: expected text, found nothing`}},
+		{"no UTF-8", "a.yaml", "name: a\nkind: noop\ndescription: \"b\xe9\"\n", []string{`a.yaml:3: is not UTF-8`}},
+		{"JSON, no UTF-8", "a.json", "{\"name\": \"a\", \"kind\": \"noop\",\n\"description\": \"b\xe9\"}", []string{`a.json:2: is not UTF-8`}},
+		{"no starts", "a.yaml", "name: a\nkind: noop\nretry: {attempts: 0}\nunknown_wait: -1s\n", []string{
+			`a.yaml:3: retry.attempts: no start is none`, `a.yaml:4: unknown_wait: -1s is negative`,
+		}},
+		{"starts that cannot be read", "a.yaml", "name: a\nkind: noop\nretry: {attempts: x}\n", []string{`a.yaml:3: retry.attempts: expected a whole number, found "x"`}},
+		{"spec, everything at once", "a.yaml", "name: a\nkind: noop\nspec:\n  bogus: 1\n  splits: -1\n  duration: [1]\n", []string{
+			`a.yaml:4: spec.bogus: unknown field`, `a.yaml:5: spec.splits: is -1`, `a.yaml:6: spec.duration: `,
+		}},
 		{"JSON", "a.json", "{\"name\": \"a\",\n \"kind\": \"noop\",\n \"retry\": {\n  \"attempts\": \"x\"}\n}", []string{
 			`a.json:4: retry.attempts: expected a whole number, found "x"`,
 		}},
@@ -149,6 +158,15 @@ func TestLoadErrors(t *testing.T) {
 }
 
 // What is written can be read again, and is the same job.
+func TestByteOrderMarksAreLeftOut(t *testing.T) {
+	for file, text := range map[string]string{"a.yaml": "name: a\r\nkind: noop\r\n", "a.json": `{"name":"a","kind":"noop"}`} {
+		list, _, err := Load([]Source{{Name: file, Data: []byte("\ufeff" + text)}}, registry(t))
+		if err != nil || len(list) != 1 || list[0].Name != "a" {
+			t.Errorf("%s: %v, %v", file, list, err)
+		}
+	}
+}
+
 func TestEncode(t *testing.T) {
 	list, _, err := Load([]Source{{Name: "a.yaml", Data: []byte(whole)}}, registry(t))
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 
@@ -22,10 +23,29 @@ const maxDepth = 100
 // parse gives the roots of a source's documents. A syntax error ends it; the
 // documents before it are returned too.
 func parse(src Source) ([]*yaml.Node, error) {
+	if !utf8.Valid(src.Data) { // a decoder would put other letters in its place
+		return nil, notUTF8(src.Data)
+	}
+	src.Data = bytes.TrimPrefix(src.Data, []byte("\ufeff"))
 	if strings.EqualFold(filepath.Ext(src.Name), ".json") || json.Valid(src.Data) {
 		return parseJSON(src.Data)
 	}
 	return parseYAML(src.Data)
+}
+
+func notUTF8(data []byte) error {
+	line := 1
+	for len(data) > 0 {
+		r, size := utf8.DecodeRune(data)
+		if r == utf8.RuneError && size == 1 {
+			break
+		}
+		if r == '\n' {
+			line++
+		}
+		data = data[size:]
+	}
+	return jobs.FieldError{Message: "is not UTF-8: save it in that encoding", Line: line}
 }
 
 func parseYAML(data []byte) ([]*yaml.Node, error) {

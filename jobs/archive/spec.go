@@ -50,9 +50,7 @@ var kafkaName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,200}$`)
 // wrong with it.
 func Parse(doc json.RawMessage) (Spec, error) {
 	var s Spec
-	if err := jobs.DecodeStrict(doc, &s); err != nil {
-		return s, err
-	}
+	reading := jobs.DecodeStrict(doc, &s)
 	s.Topic = cmp.Or(s.Topic, "raw_events")
 	s.Kafka = cmp.Or(s.Kafka, jobs.DefaultConnection)
 	s.S3 = cmp.Or(s.S3, jobs.DefaultConnection)
@@ -60,7 +58,7 @@ func Parse(doc json.RawMessage) (Spec, error) {
 	s.MaxRecords = cmp.Or(s.MaxRecords, 100_000)
 	s.MaxBytes = cmp.Or(s.MaxBytes, 16<<20)
 	s.Span = cmp.Or(s.Span, jobs.Duration(24*time.Hour))
-	return s, s.validate()
+	return s, jobs.Findings(reading, s.validate())
 }
 
 func (s Spec) validate() error {

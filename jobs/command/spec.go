@@ -65,9 +65,7 @@ func (k *Kind) Check(raw json.RawMessage) (jobs.Traits, error) {
 func decode(raw json.RawMessage) (Spec, error) {
 	var s Spec
 	var e jobs.FieldErrors
-	if err := jobs.DecodeStrict(raw, &s); err != nil {
-		return s, err
-	}
+	reading := jobs.DecodeStrict(raw, &s)
 	switch {
 	case strings.TrimSpace(s.Command) == "" && len(s.Argv) == 0 && s.Container == nil:
 		e.Addf("command", "is missing: give a shell text, or argv: [program, argument, …]")
@@ -91,7 +89,7 @@ func decode(raw json.RawMessage) (Spec, error) {
 		}
 		noNUL(&e, "env."+name, s.Env[name])
 	}
-	return s, e.Err()
+	return s, jobs.Findings(reading, e.Err())
 }
 
 // checkWords finds variables in the argument vector that nobody sets.

@@ -99,11 +99,9 @@ const maxInstances = 100
 // wrong with it.
 func Parse(doc json.RawMessage) (Spec, error) {
 	var s Spec
-	if err := jobs.DecodeStrict(doc, &s); err != nil {
-		return s, err
-	}
+	reading := jobs.DecodeStrict(doc, &s)
 	s.defaults()
-	return s, s.validate()
+	return s, jobs.Findings(reading, s.validate())
 }
 
 func (s *Spec) defaults() {

@@ -27,9 +27,7 @@ type Spec struct {
 // wrong with it.
 func Parse(doc json.RawMessage) (Spec, error) {
 	var s Spec
-	if err := jobs.DecodeStrict(doc, &s); err != nil {
-		return s, err
-	}
+	reading := jobs.DecodeStrict(doc, &s)
 	s.Keyspace = cmp.Or(s.Keyspace, "tidemill")
 	s.Cassandra = cmp.Or(s.Cassandra, jobs.DefaultConnection)
 	var e jobs.FieldErrors
@@ -39,5 +37,5 @@ func Parse(doc json.RawMessage) (Spec, error) {
 	if s.Splits < 0 || s.Splits > cassandra.DirtyShards {
 		e.Addf("splits", "%d is not within 1 to %d", s.Splits, cassandra.DirtyShards)
 	}
-	return s, e.Err()
+	return s, jobs.Findings(reading, e.Err())
 }

@@ -33,7 +33,7 @@ func (l *Limit) UnmarshalJSON(doc []byte) error {
 		*l = Limit{Count: count}
 		return nil
 	}
-	return fmt.Errorf(`max_errors: %s is neither a count like 100 nor a share like "1 %%"`, doc)
+	return fmt.Errorf(`%s is neither a count like 100 nor a share like "1 %%"`, doc)
 }
 
 func (l Limit) String() string {

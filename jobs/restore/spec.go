@@ -54,9 +54,7 @@ type Spec struct {
 // wrong with it.
 func Parse(doc json.RawMessage) (Spec, error) {
 	var s Spec
-	if err := jobs.DecodeStrict(doc, &s); err != nil {
-		return s, err
-	}
+	reading := jobs.DecodeStrict(doc, &s)
 	if s.MaxErrors == nil {
 		s.MaxErrors = &Limit{Count: 100}
 	}
@@ -67,7 +65,7 @@ func Parse(doc json.RawMessage) (Spec, error) {
 	s.MaxLine = cmp.Or(s.MaxLine, 1<<20)
 	s.MaxPlain = cmp.Or(s.MaxPlain, 16<<30)
 	s.Buckets = cmp.Or(s.Buckets, cassandra.DefaultBuckets)
-	return s, s.validate()
+	return s, jobs.Findings(reading, s.validate())
 }
 
 func (s Spec) validate() error {

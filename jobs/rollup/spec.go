@@ -57,14 +57,12 @@ type Spec struct {
 // wrong with it.
 func Parse(doc json.RawMessage) (Spec, error) {
 	var s Spec
-	if err := jobs.DecodeStrict(doc, &s); err != nil {
-		return s, err
-	}
+	reading := jobs.DecodeStrict(doc, &s)
 	s.Keyspace = cmp.Or(s.Keyspace, "tidemill")
 	s.Cassandra = cmp.Or(s.Cassandra, jobs.DefaultConnection)
 	s.Mode = cmp.Or(s.Mode, Incremental)
 	s.Consistency = cmp.Or(s.Consistency, LocalQuorum)
-	return s, s.validate()
+	return s, jobs.Findings(reading, s.validate())
 }
 
 func (s Spec) validate() error {
