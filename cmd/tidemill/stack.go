@@ -43,6 +43,14 @@ type serverFlags struct {
 	NoS3              bool     `name:"no-s3" help:"Leave the S3 server out."`
 }
 
+// checkStack refuses what no stack can be.
+func checkStack(o stack.Options) error {
+	if err := o.Check(); err != nil {
+		return &exitError{Code: exitUsage, Err: err}
+	}
+	return nil
+}
+
 func (f serverFlags) options() stack.Options {
 	o := stack.Options{Kafka: !f.NoKafka, S3: !f.NoS3, PeriodicCommitLog: f.PeriodicCommitLog}
 	if !f.NoZooKeeper {
@@ -83,7 +91,7 @@ type stackUp struct {
 }
 
 // Run starts a supervisor unless there is one, and waits until its servers answer.
-func (c *stackUp) Run(ctx context.Context, out console) error {
+func (c *stackUp) Run(ctx context.Context, g *globals, out console) error {
 	dir, err := c.dir()
 	if err != nil {
 		return err
@@ -94,10 +102,16 @@ func (c *stackUp) Run(ctx context.Context, out console) error {
 	}
 	o := c.options()
 	o.Ports = stack.Ports{ZooKeeper: c.ZKPort, Kafka: c.KafkaPort, Cassandra: c.CassandraPort, S3: c.S3Port}
+	if err := checkStack(o); err != nil {
+		return err
+	}
 	command := []string{self, "stack", "supervise", "--state-dir", dir, "--log-format", "json"}
 	began := time.Now()
 	state, found, err := supervisor.Up(ctx, dir, command, o, out.progress)
 	if err != nil {
+		return err
+	}
+	if err := fallen(state); err != nil {
 		return err
 	}
 	if found {
@@ -108,7 +122,22 @@ func (c *stackUp) Run(ctx context.Context, out console) error {
 	} else {
 		_, _ = fmt.Fprintf(out.Err, "The servers are up after %.1f s (supervisor %d).\n", time.Since(began).Seconds(), state.Supervisor)
 	}
-	return printExports(out.Out, state.Addresses)
+	return g.printExports(out, state.Addresses)
+}
+
+// fallen names the servers of a stack that have ended by themselves.
+func fallen(state supervisor.State) error {
+	var names, logs []string
+	for _, server := range state.Servers {
+		if server.Pid == 0 {
+			names, logs = append(names, server.Name), append(logs, server.Log)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s ended; why is told at the end of %s (`tidemill stack down`, then `tidemill stack up`, starts all again with their data)",
+		strings.Join(names, ", "), strings.Join(logs, ", "))
 }
 
 type stackDown struct {
@@ -164,7 +193,24 @@ func (c *stackStatus) Run(ctx context.Context, g *globals, out console) error {
 	all := map[string]any{
 		"supervisor": state.Supervisor, "phase": state.Phase, "addresses": state.Addresses, "servers": servers,
 	}
-	return g.print(out, all, func(w io.Writer) { statusRows(w, servers) })
+	if err := g.print(out, all, func(w io.Writer) { statusRows(w, servers) }); err != nil {
+		return err
+	}
+	return errors.Join(fallen(state), silent(servers))
+}
+
+// silent names the servers that are there and do not answer.
+func silent(servers []serverStatus) error {
+	var names []string
+	for _, s := range servers {
+		if !s.Healthy && s.Pid != 0 {
+			names = append(names, s.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("no answer from %s", strings.Join(names, ", "))
 }
 
 func statusRows(w io.Writer, servers []serverStatus) {
@@ -202,7 +248,7 @@ type stackEnv struct {
 }
 
 // Run prints lines for `eval "$(tidemill stack env)"`.
-func (c *stackEnv) Run(out console) error {
+func (c *stackEnv) Run(g *globals, out console) error {
 	state, err := c.find()
 	if err != nil {
 		return err
@@ -210,11 +256,21 @@ func (c *stackEnv) Run(out console) error {
 	if state.Phase != supervisor.Ready {
 		return errors.New("the servers are not ready yet: `tidemill stack up` waits for them")
 	}
-	return printExports(out.Out, state.Addresses)
+	return g.printExports(out, state.Addresses)
 }
 
-func printExports(to io.Writer, addresses stack.Addresses) error {
-	return writeExports(to, addresses.Environment(stack.UserPrefix))
+// printExports prints addresses as lines for a shell, or as the form asks.
+func (g *globals) printExports(out console, addresses stack.Addresses) error {
+	entries := addresses.Environment(stack.UserPrefix)
+	if g.Output == "table" {
+		return writeExports(out.Out, entries)
+	}
+	values := map[string]string{}
+	for _, entry := range entries {
+		name, value, _ := strings.Cut(entry, "=")
+		values[name] = value
+	}
+	return g.print(out, values, nil)
 }
 
 // writeExports writes NAME=value entries as lines for a shell.
@@ -243,6 +299,9 @@ func (c *stackRun) Run(ctx context.Context, out console, log zerolog.Logger) err
 		return errors.New("nothing to run: tidemill stack run [flags] -- COMMAND")
 	}
 	o := c.options()
+	if err := checkStack(o); err != nil {
+		return err
+	}
 	o.Log, o.Progress = log, out.progress
 	s, err := stack.Start(ctx, o)
 	if err != nil {
@@ -291,6 +350,9 @@ type stackFetch struct {
 // Run fills the cache.
 func (c *stackFetch) Run(ctx context.Context, out console) error {
 	o := c.options()
+	if err := checkStack(o); err != nil {
+		return err
+	}
 	o.Progress = out.progress
 	return stack.Fetch(ctx, o)
 }

@@ -79,7 +79,7 @@ func TestWithoutServersTheErrorSaysWhatToRun(t *testing.T) {
 	state := stateFlag{StateDir: t.TempDir()}
 	for name, err := range map[string]error{
 		"status": (&stackStatus{stateFlag: state}).Run(t.Context(), &globals{}, console{}),
-		"env":    (&stackEnv{stateFlag: state}).Run(console{}),
+		"env":    (&stackEnv{stateFlag: state}).Run(&globals{}, console{}),
 	} {
 		if err == nil || !strings.Contains(err.Error(), "tidemill stack up") {
 			t.Errorf("%s: got %v, want an error naming stack up", name, err)
@@ -113,13 +113,68 @@ kafka   ended  127.0.0.1:9092  connection refused  /k/out.log
 	}
 }
 
+func TestAServerThatEndedOrIsSilentIsAnError(t *testing.T) {
+	servers := []supervisor.Server{
+		{Name: "s3", Pid: 12}, {Name: "kafka", Log: "/k/out.log"}, {Name: "cassandra-1", Log: "/c/out.log"},
+	}
+	err := fallen(supervisor.State{Servers: servers})
+	if err == nil || !strings.Contains(err.Error(), "kafka, cassandra-1 ended") || !strings.Contains(err.Error(), "/k/out.log, /c/out.log") ||
+		!strings.Contains(err.Error(), "`tidemill stack down`, then `tidemill stack up`") {
+		t.Errorf("got %v, want the servers that ended, their logs and what to do", err)
+	}
+	if err := fallen(supervisor.State{Servers: servers[:1]}); err != nil {
+		t.Errorf("all are there: %v", err)
+	}
+	status := []serverStatus{{Server: servers[0], Healthy: true}, {Server: servers[1]}}
+	if err := silent(status); err != nil {
+		t.Errorf("none is silent: %v", err)
+	}
+	status[0].Healthy = false
+	if err := silent(status); err == nil || err.Error() != "no answer from s3" {
+		t.Errorf("got %v, want the silent one", err)
+	}
+}
+
+func TestFlagsThatNoStackCanHaveAreRefused(t *testing.T) {
+	state := t.TempDir()
+	for _, flags := range []string{
+		"--zookeeper 2", "--no-zookeeper --no-kafka --no-cassandra --no-s3", "--cassandra-nodes 99",
+		"--kafka-port 2180", "--s3-port 9043", "--zookeeper 3 --s3-port 2183", "--zk-port 65536", "--cassandra-port 65535", "--s3-port 0",
+	} {
+		var said bytes.Buffer
+		args := append([]string{"stack", "up", "--state-dir", state}, strings.Fields(flags)...)
+		if code := run(t.Context(), args, console{In: strings.NewReader(""), Out: io.Discard, Err: &said}); code != exitUsage {
+			t.Errorf("%s: exit code %d, want %d: %s", flags, code, exitUsage, said.String())
+		}
+	}
+	if left, err := os.ReadDir(state); err != nil || len(left) > 0 {
+		t.Errorf("something was begun: %v, %v", left, err)
+	}
+}
+
+func TestExportsInOtherForms(t *testing.T) {
+	var out bytes.Buffer
+	addresses := stack.Addresses{ZooKeeper: "127.0.0.1:2181", Kafka: []string{"127.0.0.1:9092"}}
+	if err := (&globals{Output: "json"}).printExports(console{Out: &out}, addresses); err != nil {
+		t.Fatal(err)
+	}
+	want := `{
+  "TIDEMILL_KAFKA": "127.0.0.1:9092",
+  "TIDEMILL_ZK": "127.0.0.1:2181"
+}
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("exports (-want +got):\n%s", diff)
+	}
+}
+
 func TestExportsCanBeEvaluated(t *testing.T) {
 	var out bytes.Buffer
 	addresses := stack.Addresses{
 		ZooKeeper: "127.0.0.1:2181",
 		S3:        stack.S3{Endpoint: "http://127.0.0.1:7070", Region: "r", AccessKey: "k", SecretKey: "it's"},
 	}
-	if err := printExports(&out, addresses); err != nil {
+	if err := (&globals{Output: "table"}).printExports(console{Out: &out}, addresses); err != nil {
 		t.Fatal(err)
 	}
 	got, err := exec.CommandContext(t.Context(), "sh", "-c", out.String()+`echo "$TIDEMILL_ZK $TIDEMILL_S3"`).CombinedOutput()

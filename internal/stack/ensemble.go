@@ -20,7 +20,7 @@ func EnsembleCommands(ctx context.Context, o Options, network, dir string) ([]Co
 	children := newNursery()
 	defer children.close()
 	o = Options{ZooKeeper: o.ZooKeeper, Cache: o.Cache, Progress: o.Progress}
-	if err := o.validate(); err != nil {
+	if err := o.Check(); err != nil {
 		return nil, err
 	}
 	programs, err := fetchPrograms(ctx, o, children)

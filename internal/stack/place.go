@@ -102,6 +102,24 @@ func (p place) check(o Options) error {
 	return nil
 }
 
+// disjoint reports ports that do not exist, or that two servers would listen on.
+func (p place) disjoint(o Options) error {
+	uses := p.uses(o)
+	for i, a := range uses {
+		last := a.first + a.count - 1
+		if a.first < 1 || last > 65535 {
+			return fmt.Errorf("%s's ports %d to %d are not within 1 to 65535", a.server, a.first, last)
+		}
+		for _, b := range uses[:i] {
+			if a.first < b.first+b.count && b.first <= last {
+				return fmt.Errorf("%s and %s would both listen on port %d: part them by --zk-port, --kafka-port, --cassandra-port or --s3-port",
+					b.server, a.server, max(a.first, b.first))
+			}
+		}
+	}
+	return nil
+}
+
 // use is a range of ports that a server listens on, on each of its hosts.
 type use struct {
 	server              string

@@ -64,7 +64,8 @@ func (o Options) Same(other Options) bool {
 		o.PeriodicCommitLog == other.PeriodicCommitLog
 }
 
-func (o Options) validate() error {
+// Check says why there can be no stack with these options.
+func (o Options) Check() error {
 	switch {
 	case o.ZooKeeper != 0 && o.ZooKeeper != 1 && o.ZooKeeper != 3:
 		return fmt.Errorf("an ensemble of %d ZooKeeper servers is not supported: choose 0, 1 or 3", o.ZooKeeper)
@@ -72,6 +73,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("%d Cassandra nodes are more than one machine carries: choose at most %d", len(o.Cassandra), maxNodes)
 	case o.ZooKeeper == 0 && !o.Kafka && len(o.Cassandra) == 0 && !o.S3:
 		return errors.New("no server is asked for: choose at least one")
+	case o.Ports != (Ports{}):
+		return place{ports: o.Ports}.disjoint(o)
 	}
 	return nil
 }
@@ -92,7 +95,7 @@ type Stack struct {
 // Start starts the servers, all at once, and returns when all are ready. When it fails, nothing is
 // left running.
 func Start(ctx context.Context, o Options) (*Stack, error) {
-	if err := o.validate(); err != nil {
+	if err := o.Check(); err != nil {
 		return nil, fmt.Errorf("start the servers: %w", err)
 	}
 	s := newStack()
