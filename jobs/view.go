@@ -67,7 +67,8 @@ type Endpoint struct {
 	Health HealthState       `json:"health,omitempty"`
 }
 
-// RunView is a run with its splits; lists leave Tasks, Waiting and Children out.
+// RunView is a run with its splits. Lists leave Tasks and Children out, and give
+// the first of Waiting, for the first hundred runs.
 type RunView struct {
 	Run
 	Unknown int            `json:"unknown,omitempty"` // attempts nobody knows the outcome of

@@ -44,6 +44,10 @@ func TestConstraintsCountTheRunsTasks(t *testing.T) {
 	if text := s.reasons(run); !strings.Contains(text, "constraint hostname UNIQUE (the agent has a; the run's tasks: a 1)") {
 		t.Errorf("the reasons are %s", text)
 	}
+	listed, err := s.core.Runs(jobs.RunQuery{})
+	if err != nil || len(listed.Runs) != 1 || len(listed.Runs[0].Waiting) != 1 || listed.Runs[0].Waiting[0].Reasons[0].Code != "constraint" {
+		t.Errorf("a list says of the first split that waits: %+v, %v", listed, err)
+	}
 	second := s.launchOne("b")
 	s.executorSays(first, jobs.TaskRunning)
 	s.executorSays(first, jobs.TaskFinished)

@@ -156,6 +156,10 @@ func page[T any](list []T, offset, limit int) []T {
 	return list
 }
 
+// maxExplained bounds of how many runs a list says why they wait: each may ask
+// for what every agent has offered.
+const maxExplained = 100
+
 // Runs lists the runs of the store that a query selects, newest first. Those
 // of a deleted job are there until they have ended, and history has them.
 func (c *Core) Runs(q jobs.RunQuery) (jobs.RunPage, error) {
@@ -173,8 +177,12 @@ func (c *Core) Runs(q jobs.RunQuery) (jobs.RunPage, error) {
 	found = slices.DeleteFunc(found, func(x *run) bool { return !q.Before.IsZero() && x.rec.Cursor().Compare(q.Before) <= 0 })
 	slices.SortFunc(found, func(a, b *run) int { return a.rec.Cursor().Compare(b.rec.Cursor()) })
 	shown := page(found, q.Offset, q.Limit)
-	for _, x := range shown {
-		out.Runs = append(out.Runs, c.runSummary(x))
+	for i, x := range shown {
+		v := c.runSummary(x)
+		if i < maxExplained {
+			v.Waiting = c.waitingSplits(x, 1)
+		}
+		out.Runs = append(out.Runs, v)
 	}
 	if q.Offset+len(shown) < len(found) && len(shown) > 0 {
 		out.Next = shown[len(shown)-1].rec.Cursor()
@@ -279,18 +287,27 @@ func (c *Core) RunView(id jobs.RunID) (jobs.RunView, error) {
 	}
 	v := c.runSummary(x)
 	v.Tasks = c.taskViews(x)
+	v.Waiting = c.waitingSplits(x, len(x.splits)+1)
+	v.Children = c.childRuns(x)
+	return v, nil
+}
+
+// waitingSplits are the first of a run's splits that wait, and why they do.
+func (c *Core) waitingSplits(x *run, limit int) (out []jobs.WaitingSplit) {
 	if x.rec.State == jobs.RunPending {
-		v.Waiting = append(v.Waiting, jobs.WaitingSplit{Since: x.rec.Created, Reasons: c.pendingReasons(x)})
+		out = append(out, jobs.WaitingSplit{Since: x.rec.Created, Reasons: c.pendingReasons(x)})
 	}
 	for _, s := range x.splits {
+		if len(out) >= limit {
+			break
+		}
 		if s.waiting || (s.current != nil && s.current.rec.State == jobs.AttemptUnknown) {
-			v.Waiting = append(v.Waiting, jobs.WaitingSplit{
+			out = append(out, jobs.WaitingSplit{
 				Stage: s.def.Stage, Split: s.def.Number, Since: s.since, Preferred: s.def.Hosts, Reasons: c.Reasons(s),
 			})
 		}
 	}
-	v.Children = c.childRuns(x)
-	return v, nil
+	return out
 }
 
 // taskViews are a run's attempts with how far they have come.

@@ -311,7 +311,7 @@ func (s *Scheduler) Runs(_ context.Context, q jobs.RunQuery) (jobs.RunPage, erro
 	var found []jobs.RunView
 	for _, v := range s.runs {
 		if (q.Job == "" || v.Job == q.Job) && (q.State == "" || v.State == q.State) && (!q.Live || !v.State.Final()) {
-			v.Tasks, v.Waiting = nil, nil
+			v.Tasks, v.Waiting = nil, v.Waiting[:min(1, len(v.Waiting))]
 			found = append(found, v)
 		}
 	}

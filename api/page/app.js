@@ -32,14 +32,11 @@ async function overview() {
     get("/v1/runs", { limit: 300 }),
     get("/v1/pools"),
   ]);
-  const waiting = live.runs.filter((r) => r.splits.waiting || r.state === "pending");
-  const reasons = new Map(await Promise.all(waiting.map(async (r) =>
-    [r.id, (await get(at("runs", r.id)).catch(() => r)).waiting])));
   const byJob = Map.groupBy(recent.runs, (r) => r.job);
   typing = document.activeElement === searchBox; // before it moves into the new view, and loses the focus
   return [
     card([el("h2", "Live runs"), el("span.soft", live.total > live.runs.length ? `${live.total}, the newest ${live.runs.length} of them here` : live.total || "")],
-      table(["Run", "State", "Splits", "#Beside data", "Since"], live.runs.map((r) => liveRow(r, reasons.get(r.id))),
+      table(["Run", "State", "Splits", "#Beside data", "Since"], live.runs.map(liveRow),
         "Nothing is running. A job runs when it is due, when its parents have succeeded, or by hand.")),
     card([el("h2", "Jobs"), el("span.soft", jobs.total || ""), el("span.grow"), searchBox],
       table(["Name", "State", "When", "Next", "Recent runs", "Last run"], jobs.jobs.map((j) => jobRow(j, byJob.get(j.name) ?? [j.last_run].filter(Boolean))),
@@ -50,11 +47,11 @@ async function overview() {
   ];
 }
 
-function liveRow(r, waiting) {
+function liveRow(r) {
   return el("tr",
     el("td", jobLink(r.job), el("small", runLink(r.id, r.id.slice(r.job.length + 1)), " · ", r.trigger)),
     el("td", badge(r.state), r.reason ? el("small", r.reason) : ""),
-    el("td", progress(r), why(waiting)),
+    el("td", progress(r), why(r.waiting)),
     el("td.num", localShare(r.splits)),
     el("td.tight", ago(r.started ?? r.created)));
 }

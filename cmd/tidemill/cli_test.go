@@ -263,7 +263,7 @@ func TestRuns(t *testing.T) {
 	s.WriteLog(task, "stdout", "hello\n")
 	s.WriteLog(task, "stderr", "ouch\n")
 	s.run(t, "run", "list", "--job", "nope").want(t, exitFailed, "", "job nope: no job has that name")
-	s.run(t, "run", "list", "--live").want(t, exitOK, "1/4     50 %", "")
+	s.run(t, "run", "list", "--live").want(t, exitOK, "1/4     50 %   -        -     cpus short by 0.5", "")
 	s.run(t, "run", "list", "--state", "lost").want(t, exitUsage, "", "query.state")
 	shown := s.run(t, "run", "show", string(id))
 	shown.want(t, exitOK, "offer O1, level replica", "")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,8 +64,24 @@ func (c *runList) Run(ctx context.Context, g *globals, out console) error {
 func runRows(w io.Writer, list []jobs.RunView) {
 	row(w, "RUN", "STATE", "TRIGGER", "SPLITS", "LOCAL", "STARTED", "TOOK", "REASON")
 	for _, r := range list {
-		row(w, r.ID, r.State, r.Trigger, progressOf(r.Splits), localShare(r.Splits), ago(r.Started), took(r.Started, r.Ended), r.Reason)
+		row(w, r.ID, r.State, r.Trigger, progressOf(r.Splits), localShare(r.Splits), ago(r.Started), took(r.Started, r.Ended), cmp.Or(r.Reason, waitsFor(r.Waiting)))
 	}
+}
+
+// waitsFor is why the first split that waits does.
+func waitsFor(list []jobs.WaitingSplit) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return reasonsOf(list[0])
+}
+
+func reasonsOf(s jobs.WaitingSplit) string {
+	reasons := make([]string, len(s.Reasons))
+	for i, r := range s.Reasons {
+		reasons[i] = r.Message
+	}
+	return strings.Join(reasons, "; ")
 }
 
 type runShow struct {
@@ -86,7 +103,9 @@ func (c *runShow) Run(ctx context.Context, g *globals, out console) error {
 }
 
 func describeRun(w io.Writer, v jobs.RunView) {
-	runRows(w, []jobs.RunView{v})
+	short := v
+	short.Waiting = nil // they follow, all of them
+	runRows(w, []jobs.RunView{short})
 	if v.Rerun != nil {
 		fmt.Fprintln(w)
 		row(w, "KEEPS", keeps(v.Rerun))
@@ -105,11 +124,7 @@ func describeRun(w io.Writer, v jobs.RunView) {
 	fmt.Fprintln(w)
 	row(w, "WAITING SPLIT", "SINCE", "PREFERS", "BECAUSE")
 	for _, s := range v.Waiting {
-		reasons := make([]string, len(s.Reasons))
-		for i, r := range s.Reasons {
-			reasons[i] = r.Message
-		}
-		row(w, fmt.Sprintf("%d.%d", s.Stage, s.Split), ago(s.Since), strings.Join(s.Preferred, ","), strings.Join(reasons, "; "))
+		row(w, fmt.Sprintf("%d.%d", s.Stage, s.Split), ago(s.Since), strings.Join(s.Preferred, ","), reasonsOf(s))
 	}
 }
 
