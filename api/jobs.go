@@ -84,6 +84,12 @@ func (s *Server) jobOperations(api huma.API) {
 	register(api, http.MethodGet, "/v1/jobs/{name}/endpoints", "listEndpoints", "Say where a service's instances listen.",
 		func(ctx context.Context, in *JobPath) (*body[rest.Endpoints], error) {
 			view, err := s.Scheduler.Job(ctx, jobs.Name(in.Name))
+			if err == nil && view.Instances == nil && view.Resources.Ports == 0 {
+				err = &jobs.Error{
+					Code: jobs.Invalid, Op: "list endpoints", Subject: "job " + in.Name, Message: "it is no service, and its tasks have no ports",
+					Hint: "kind service keeps instances running; resources.ports gives a task ports",
+				}
+			}
 			return bodyOf(rest.Endpoints{Endpoints: append([]jobs.Endpoint{}, view.Endpoints...)}, err)
 		})
 	describeDocuments(api)

@@ -366,6 +366,16 @@ func TestCommandsAreDocumented(t *testing.T) {
 	}
 }
 
+func TestEndpoints(t *testing.T) {
+	s := newShell(t, "")
+	s.PutJob(jobs.JobView{Job: jobs.Job{Name: "count", Kind: "noop"}})
+	s.PutJob(jobs.JobView{Job: jobs.Job{Name: "web", Kind: "service"}, Instances: &jobs.Instances{Wanted: 2}, Endpoints: []jobs.Endpoint{
+		{Task: "web.1", Host: "a", Ports: []uint64{31000, 31001}, Names: map[string]uint64{"http": 31000}, Health: jobs.Healthy},
+	}})
+	s.run(t, "job", "endpoints", "web").want(t, exitOK, "a     http=31000,31001  healthy  web.1", "")
+	s.run(t, "job", "endpoints", "count").want(t, exitUsage, "", "job count: it is no service, and its tasks have no ports (kind service")
+}
+
 func TestAgents(t *testing.T) {
 	s := newShell(t, "")
 	why := jobs.Refusal{Code: "agent_avoided", Message: "it fails over and over", Until: apitest.Created()}
