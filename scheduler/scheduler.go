@@ -355,8 +355,8 @@ func (s *Scheduler) Status(ctx context.Context) (jobs.Status, error) {
 		err = t.look(ctx, func(c *Core) {
 			st = c.Status()
 			st.Records, st.StoreBytes = t.engine.Stored()
+			st.Leading, st.Term = true, t.leader.Term()
 		})
-		st.Leading, st.Term = true, t.leader.Term()
 	}
 	st.Leader, _ = s.opt.Elector.Leader()
 	if errors.Is(err, errNotLeading) {

@@ -378,6 +378,7 @@ func (t *term) ask(ctx context.Context, do any) (any, error) {
 	case <-t.done:
 		return nil, errNotLeading
 	case <-ctx.Done():
+		t.answer(Answer{ID: id}) // it was not asked: nobody else will
 		return nil, ctx.Err()
 	}
 	select {
