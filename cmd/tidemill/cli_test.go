@@ -130,7 +130,7 @@ func TestToken(t *testing.T) {
 	s.run(t, "job", "list").want(t, exitFailed, "", "--token-file")
 	s.run(t, "job", "list", "--token-file", file(t, "token", "s3cret\n")).want(t, exitOK, "NAME", "")
 	s.run(t, "job", "list", "--token-file", file(t, "token", "wrong")).want(t, exitFailed, "", "the API asks for a token")
-	s.run(t, "job", "list", "--token-file", file(t, "token", "")).want(t, exitFailed, "", "must hold one word")
+	s.run(t, "job", "list", "--token-file", file(t, "token", "")).want(t, exitFailed, "", "it is empty (name another file with --token-file")
 }
 
 func TestValidateAndApply(t *testing.T) {

@@ -101,10 +101,8 @@ func (c *frameworkTeardown) Run(ctx context.Context, g *globals, out console, lo
 	if err != nil {
 		return err
 	}
-	for name, value := range map[string]string{"--zk": o.ZK, "--master": o.Master} {
-		if value == "" {
-			return &exitError{Code: exitUsage, Err: fmt.Errorf("%s is not given: give what the schedulers were started with", name)}
-		}
+	if names := notGiven(o); names != "" {
+		return &exitError{Code: exitUsage, Err: fmt.Errorf("not given: %s (give what the schedulers were started with)", names)}
 	}
 	s, err := storeFlags{ZK: o.ZK}.hold(ctx, log)
 	if err != nil {

@@ -57,13 +57,11 @@ func (cmd schedulerCmd) Run(ctx context.Context, g *globals, log zerolog.Logger)
 	if err != nil {
 		return err
 	}
-	for name, value := range map[string]string{"--zk": o.ZK, "--master": o.Master} {
-		if value == "" {
-			return &exitError{Code: exitUsage, Err: &jobs.Error{
-				Code: jobs.Invalid, Op: "start the scheduler", Message: name + " is not given",
-				Hint: "\"tidemill local\" needs neither, \"tidemill stack up\" starts a ZooKeeper and \"tidemill mesos\" a Mesos",
-			}}
-		}
+	if names := notGiven(o); names != "" {
+		return &exitError{Code: exitUsage, Err: &jobs.Error{
+			Code: jobs.Invalid, Op: "start the scheduler", Message: "not given: " + names,
+			Hint: "\"tidemill local\" needs neither, \"tidemill stack up\" starts a ZooKeeper and \"tidemill mesos\" a Mesos",
+		}}
 	}
 	store, err := zk.ParseAddress(storeAddress(o.ZK))
 	if err == nil {
@@ -98,6 +96,18 @@ func (cmd schedulerCmd) Run(ctx context.Context, g *globals, log zerolog.Logger)
 		return err
 	}
 	return serve(ctx, service{options: o, core: cmd.core(), elector: elector, masters: masters, codec: codec, door: door, now: now, log: log, masterTimeout: cmd.MasterTimeout, registerAnew: cmd.RegisterAnew})
+}
+
+// notGiven names the addresses of a cluster that are missing.
+func notGiven(o config.Options) string {
+	var names []string
+	if o.ZK == "" {
+		names = append(names, "--zk")
+	}
+	if o.Master == "" {
+		names = append(names, "--master")
+	}
+	return strings.Join(names, ", ")
 }
 
 // storeAddress completes what is left out of the store's address: the scheme,
@@ -253,7 +263,7 @@ func openHistory(o config.Options, log zerolog.Logger) (scheduler.History, func(
 // mesosOptions are how the framework registers, whoever subscribes for it.
 func mesosOptions(o config.Options) (mesos.Options, error) {
 	f := o.Framework
-	secret, err := config.Token(f.SecretFile)
+	secret, err := config.Secret(f.SecretFile)
 	if err != nil {
 		return mesos.Options{}, err
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
 	"os"
 	"strings"
@@ -282,27 +281,49 @@ func (o Options) Masked() Options {
 	return o
 }
 
-// Token reads the token from its file; none where there is no file.
+// Token reads the API's token from its file; none where there is no file.
 func Token(file string) (string, error) {
+	token, err := secretIn(file)
+	if err == nil && strings.ContainsAny(token, " \t\r\n") {
+		err = errors.New("it must hold one word")
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the token in %s: %w (name another file with --token-file, or make one with: head -c 24 /dev/urandom | base64 > %[1]s)", file, err)
+	}
+	return token, nil
+}
+
+// Secret reads the secret of the framework's principal from its file; none
+// where there is no file.
+func Secret(file string) (string, error) {
+	secret, err := secretIn(file)
+	if err != nil {
+		return "", fmt.Errorf("read the principal's secret in %s: %w (name the file with --secret-file)", file, err)
+	}
+	return secret, nil
+}
+
+// maxSecret bounds what is read of a file with a secret.
+const maxSecret = 4 << 10
+
+func secretIn(file string) (string, error) {
 	if file == "" {
 		return "", nil
 	}
-	hint := "make one with: head -c 24 /dev/urandom | base64 > " + file
 	f, err := os.Open(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("read the token: %w (name another with --token-file, or %s)", err, hint)
-	}
 	if err != nil {
-		return "", fmt.Errorf("read the token: %w", err)
+		return "", errors.Unwrap(err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 4<<10))
-	token := strings.TrimSpace(string(data))
-	if err == nil && (token == "" || strings.ContainsAny(token, " \t\r\n")) {
-		err = errors.New("the file must hold one word; " + hint)
+	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	secret := strings.TrimSpace(string(data))
+	switch {
+	case err != nil:
+		return "", err
+	case secret == "":
+		return "", errors.New("it is empty")
+	case len(data) > maxSecret:
+		return "", fmt.Errorf("it is larger than %d bytes", maxSecret)
 	}
-	if err != nil {
-		return "", fmt.Errorf("read the token in %s: %w", file, err)
-	}
-	return token, nil
+	return secret, nil
 }

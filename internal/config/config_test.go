@@ -96,8 +96,24 @@ func TestToken(t *testing.T) {
 		if got != want && err == nil || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
+		if err != nil && !strings.Contains(err.Error(), "--token-file") {
+			t.Errorf("%q: %v: it does not say what to do", text, err)
+		}
 	}
 	if got, err := config.Token(""); got != "" || err != nil {
 		t.Errorf("no file: %q, %v", got, err)
+	}
+}
+
+func TestSecret(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "secret")
+	for file, want := range map[string]string{"": "", write(t, "two words\n"): "two words", write(t, " \n"): "", write(t, strings.Repeat("x", 5000)): "", missing: ""} {
+		got, err := config.Secret(file)
+		if got != want || (err == nil) != (want != "" || file == "") {
+			t.Errorf("%s: %q, %v", file, got, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), "--secret-file") {
+			t.Errorf("%s: %v: it does not say what to do", file, err)
+		}
 	}
 }
