@@ -215,13 +215,8 @@ func (c *jobRun) Run(ctx context.Context, g *globals, out console) error {
 	}
 	request := jobs.RunRequest{Job: jobs.Name(c.Name), RequestID: c.RequestID, Arguments: c.Arg, Nominal: c.Nominal,
 		Interval: jobs.Interval{Start: c.From, End: c.To}, Children: c.Children}
-	w := &waiter{api: api, progress: out.Err}
-	var started jobs.Run
-	err = w.patiently(ctx, func() error {
-		var err error
-		started, err = api.StartRun(ctx, request)
-		return err
-	})
+	api = api.WithPatience(max(g.Patience, waitPatience))
+	started, err := api.StartRun(ctx, request)
 	if err != nil {
 		return err
 	}
@@ -231,6 +226,7 @@ func (c *jobRun) Run(ctx context.Context, g *globals, out console) error {
 			row(tw, started.ID, started.State)
 		})
 	}
+	w := waiter{api: api, progress: out.Err}
 	v, err := w.wait(ctx, started.ID)
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -17,54 +16,24 @@ import (
 type waiter struct {
 	api      *client.Client
 	progress io.Writer
-	answered bool // by a server, at least once
 }
 
 const (
 	waitEvery = 300 * time.Millisecond
-	// patience is how long nobody may lead before a waiting command gives
+	// waitPatience is how long nobody may lead before a waiting command gives
 	// up: longer than an election after a lost session takes.
-	patience = 60 * time.Second
+	waitPatience = 60 * time.Second
 	// tailBytes of a failed task's stderr are shown.
 	tailBytes = 4 << 10
 )
 
-// patiently repeats what fails because nobody leads now, or, once a server has
-// answered, because it went away.
-func (w *waiter) patiently(ctx context.Context, do func() error) error {
-	ticker := time.NewTicker(waitEvery)
-	defer ticker.Stop()
-	limit := time.Now().Add(patience)
-	for {
-		err := do()
-		var unreachable *client.UnreachableError
-		gone := errors.As(err, &unreachable)
-		w.answered = w.answered || !gone
-		code, _ := jobs.CodeOf(err)
-		again := code == jobs.Unavailable || gone && w.answered
-		if !again || time.Now().After(limit) {
-			return err
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
 // wait returns the run when it has ended, and says on the way how far it is.
-func (w *waiter) wait(ctx context.Context, id jobs.RunID) (jobs.RunView, error) {
+func (w waiter) wait(ctx context.Context, id jobs.RunID) (jobs.RunView, error) {
 	ticker := time.NewTicker(waitEvery)
 	defer ticker.Stop()
 	said := ""
 	for {
-		var v jobs.RunView
-		err := w.patiently(ctx, func() error {
-			var err error
-			v, err = w.api.RunView(ctx, id)
-			return err
-		})
+		v, err := w.api.RunView(ctx, id)
 		switch {
 		case ctx.Err() != nil:
 			return v, fmt.Errorf("no longer waiting; the run goes on (end it with \"tidemill run kill %s\")", id)
@@ -87,7 +56,7 @@ func (w *waiter) wait(ctx context.Context, id jobs.RunID) (jobs.RunView, error) 
 
 // waitAfter waits for the runs of the jobs after a run's, and of those after
 // them. It gives those that ended, and notes in the list how.
-func (w *waiter) waitAfter(ctx context.Context, children []jobs.ChildRun) ([]jobs.RunView, error) {
+func (w waiter) waitAfter(ctx context.Context, children []jobs.ChildRun) ([]jobs.RunView, error) {
 	var ended []jobs.RunView
 	for todo, depth := children, 0; len(todo) > 0; depth++ {
 		var next []jobs.ChildRun
@@ -140,7 +109,7 @@ func progressLine(v jobs.RunView) string {
 
 // verdict gives the exit code of a run that has ended, after the end of what
 // its failed task wrote.
-func (w *waiter) verdict(ctx context.Context, v jobs.RunView) error {
+func (w waiter) verdict(ctx context.Context, v jobs.RunView) error {
 	if v.State == jobs.RunSucceeded || v.State == jobs.RunSkipped && v.Trigger == jobs.ByParents { // by a policy: no failure
 		return nil
 	}
