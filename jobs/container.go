@@ -78,9 +78,7 @@ func (c Container) Validate() error {
 		e.Addf("ports", "belong to a network of the container's own; on the host's it listens on $PORT0")
 	}
 	for i, p := range c.Ports {
-		if p < 1 || p > 65535 {
-			e.Addf(fmt.Sprintf("ports[%d]", i), "%d is not within 1 to 65535", p)
-		}
+		e.Within(fmt.Sprintf("ports[%d]", i), int64(p), 1, 65535)
 	}
 	for i, v := range c.Volumes {
 		v.validate(&e, fmt.Sprintf("volumes[%d].", i))

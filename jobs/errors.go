@@ -45,6 +45,30 @@ func (e *FieldErrors) Addf(field, format string, args ...any) {
 	*e = append(*e, FieldError{Field: field, Message: fmt.Sprintf(format, args...)})
 }
 
+// Within adds a finding where a number is beyond its bounds.
+func (e *FieldErrors) Within(field string, v, low, high int64) {
+	if v < low || v > high {
+		e.Addf(field, "%d is not within %d to %d", v, low, high)
+	}
+}
+
+// NotNegative adds a finding where a duration is below zero.
+func (e *FieldErrors) NotNegative(field string, d Duration) {
+	if d < 0 {
+		e.Addf(field, "%s is negative", d)
+	}
+}
+
+// CheckNames adds what is wrong with a list of names, each of which may stand in it once.
+func (e *FieldErrors) CheckNames(field string, list []Name) {
+	for i, n := range list {
+		e.AddAll(field, CheckName(n))
+		if slices.Index(list, n) < i {
+			e.Addf(field, "%q is named twice", n)
+		}
+	}
+}
+
 // AddAll adds the findings of a part under its field's path.
 func (e *FieldErrors) AddAll(prefix string, err error) {
 	if err == nil {

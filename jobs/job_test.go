@@ -25,7 +25,8 @@ func TestValidateFindsEverythingAtOnce(t *testing.T) {
 	j := scheduled("a b", "61 * * * *")
 	j.Overlap, j.OnUnknown, j.StartDeadline = "sometimes", "guess", -1
 	j.Retry.Attempts = -2
-	j.Resources.CPUs = -1
+	j.Retry.Backoff, j.Retry.Max, j.KillGrace = -1, -1, -1
+	j.Resources = Resources{CPUs: -1, Mem: -1, Disk: -1}
 	j.Placement = Placement{Near: "kafka", Constraints: []Constraint{{Field: "rack", Operator: "LIKE", Value: "("}, {Operator: "IS"}}}
 	j.After = []Name{"a b", "p", "p"}
 	err := j.Validate(Traits{Service: true}, FieldErrors{{Field: "topic", Message: "is missing"}})
@@ -35,6 +36,11 @@ func TestValidateFindsEverythingAtOnce(t *testing.T) {
 	} {
 		if err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("nothing is said of %s in %v", field, err)
+		}
+	}
+	for range 20 {
+		if again := j.Validate(Traits{Service: true}, FieldErrors{{Field: "topic", Message: "is missing"}}); again.Error() != err.Error() {
+			t.Fatalf("another order:\n%v\n%v", err, again)
 		}
 	}
 }

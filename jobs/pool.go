@@ -28,9 +28,7 @@ func (p Pool) Validate() error {
 	} else if err := CheckName(p.Name); err != nil {
 		e.Addf("name", "%v", err)
 	}
-	if p.Slots < 1 || p.Slots > MaxSlots {
-		e.Addf("slots", "%d is not within 1 to %d", p.Slots, MaxSlots)
-	}
+	e.Within("slots", int64(p.Slots), 1, MaxSlots)
 	if len(p.Description) > maxDescription {
 		e.Addf("description", "it has %d bytes; at most %d are kept", len(p.Description), maxDescription)
 	}

@@ -100,8 +100,8 @@ func (j Job) validateService(e *FieldErrors, t Traits) {
 		e.Addf("service", "belongs to services only; this job's runs end (kind service keeps a command running)")
 		return
 	}
-	if n := s.Instances; n != nil && (*n < 0 || *n > MaxInstances) {
-		e.Addf("service.instances", "%d is not within 0 to %d", *n, MaxInstances)
+	if n := s.Instances; n != nil {
+		e.Within("service.instances", int64(*n), 0, MaxInstances)
 	}
 	if share := s.MinimumHealthy; share != nil && (*share < 0 || *share > 1) {
 		e.Addf("service.minimum_healthy", "%g is not within 0 and 1: it is a share of the instances", *share)
@@ -143,11 +143,9 @@ func (h *Health) validate(e *FieldErrors, t Traits, names []string, ports int) {
 	case h.Port != "" && !slices.Contains(names, h.Port):
 		e.Addf("service.health.port", "%q is not among service.ports", h.Port)
 	}
-	for field, d := range map[string]Duration{"interval": h.Interval, "timeout": h.Timeout, "grace": h.Grace} {
-		if d < 0 {
-			e.Addf("service.health."+field, "%s is negative", d)
-		}
-	}
+	e.NotNegative("service.health.interval", h.Interval)
+	e.NotNegative("service.health.timeout", h.Timeout)
+	e.NotNegative("service.health.grace", h.Grace)
 	if h.Failures < 0 {
 		e.Addf("service.health.failures", "%d is negative", h.Failures)
 	}

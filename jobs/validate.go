@@ -59,8 +59,8 @@ func (j Job) validateWhen(e *FieldErrors, t Traits) {
 	if m := j.Schedule.CatchUp.Mode; m != "" && m != CatchUpLatest && m != CatchUpAll {
 		e.Addf("schedule.catch_up.mode", "%q is neither latest nor all", m)
 	}
-	if w := j.Schedule.CatchUp.Window; w != nil && *w < 0 {
-		e.Addf("schedule.catch_up.window", "%s is negative", w)
+	if w := j.Schedule.CatchUp.Window; w != nil {
+		e.NotNegative("schedule.catch_up.window", *w)
 	}
 }
 
@@ -93,26 +93,26 @@ func (j Job) validatePolicies(e *FieldErrors, t Traits) {
 		e.Addf("isolation", "shared: the warm executor runs as the scheduler's user and downloads nothing; spec.user and spec.fetch need isolation own")
 	}
 	j.validateLimits(e)
-	if w := j.UnknownWait; w != nil && *w < 0 {
-		e.Addf("unknown_wait", "%s is negative", w)
+	if w := j.UnknownWait; w != nil {
+		e.NotNegative("unknown_wait", *w)
 	}
-	if j.Retry.Attempts < 0 || j.Retry.Attempts > 1000 {
-		e.Addf("retry.attempts", "%d is not within 1 to 1000", j.Retry.Attempts)
+	if j.Retry.Attempts != 0 { // else the default is to come
+		e.Within("retry.attempts", int64(j.Retry.Attempts), 1, 1000)
 	}
-	for field, d := range map[string]Duration{
-		"retry.backoff": j.Retry.Backoff, "retry.max": j.Retry.Max, "start_deadline": j.StartDeadline,
-		"max_run_time": j.MaxRunTime, "kill_grace": j.KillGrace,
+	e.NotNegative("retry.backoff", j.Retry.Backoff)
+	e.NotNegative("retry.max", j.Retry.Max)
+	e.NotNegative("start_deadline", j.StartDeadline)
+	e.NotNegative("max_run_time", j.MaxRunTime)
+	e.NotNegative("kill_grace", j.KillGrace)
+	for _, f := range []struct {
+		name string
+		v    float64
+	}{
+		{"resources.cpus", j.Resources.CPUs}, {"resources.mem", j.Resources.Mem}, {"resources.disk", j.Resources.Disk},
+		{"resources.gpus", j.Resources.GPUs}, {"resources.ports", float64(j.Resources.Ports)},
 	} {
-		if d < 0 {
-			e.Addf(field, "%s is negative", d)
-		}
-	}
-	for field, v := range map[string]float64{
-		"resources.cpus": j.Resources.CPUs, "resources.mem": j.Resources.Mem, "resources.disk": j.Resources.Disk,
-		"resources.gpus": j.Resources.GPUs, "resources.ports": float64(j.Resources.Ports),
-	} {
-		if v < 0 || v > 1e9 {
-			e.Addf(field, "%g is out of range", v)
+		if f.v < 0 || f.v > 1e9 {
+			e.Addf(f.name, "%g is out of range", f.v)
 		}
 	}
 }
@@ -121,9 +121,7 @@ func (j Job) validateLimits(e *FieldErrors) {
 	if j.Concurrency < 0 {
 		e.Addf("concurrency", "%d is negative; leave it out for no limit", j.Concurrency)
 	}
-	if j.Priority < -MaxPriority || j.Priority > MaxPriority {
-		e.Addf("priority", "%d is not within %d to %d", j.Priority, -MaxPriority, MaxPriority)
-	}
+	e.Within("priority", int64(j.Priority), -MaxPriority, MaxPriority)
 	if j.Pool == (PoolUse{}) {
 		return
 	}
@@ -132,15 +130,15 @@ func (j Job) validateLimits(e *FieldErrors) {
 	} else if err := CheckName(j.Pool.Name); err != nil {
 		e.Addf("pool.name", "%v", err)
 	}
-	if j.Pool.Slots < 0 || j.Pool.Slots > MaxSlots {
-		e.Addf("pool.slots", "%d is not within 1 to %d", j.Pool.Slots, MaxSlots)
+	if j.Pool.Slots != 0 { // else the default is to come
+		e.Within("pool.slots", int64(j.Pool.Slots), 1, MaxSlots)
 	}
 }
 
 func (j Job) validatePlacement(e *FieldErrors) {
 	oneOf(e, "placement.near", j.Placement.Near, NearCassandra, NearNothing)
-	if w := j.Placement.Wait; w != nil && *w < 0 {
-		e.Addf("placement.wait", "%s is negative", w)
+	if w := j.Placement.Wait; w != nil {
+		e.NotNegative("placement.wait", *w)
 	}
 	for i, c := range j.Placement.Constraints {
 		c.validate(e, fmt.Sprintf("placement.constraints[%d]", i))

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -210,13 +212,13 @@ func parseS3(text string) (jobs.S3Connection, error) {
 
 func (o Options) check() error {
 	var e jobs.FieldErrors
-	for name, c := range o.Connections.Kafka {
-		if len(c.Brokers) == 0 {
+	for _, name := range slices.Sorted(maps.Keys(o.Connections.Kafka)) {
+		if len(o.Connections.Kafka[name].Brokers) == 0 {
 			e.Addf("connections.kafka."+name+".brokers", "names no broker")
 		}
 	}
-	for name, c := range o.Connections.Cassandra {
-		if len(c.Hosts) == 0 {
+	for _, name := range slices.Sorted(maps.Keys(o.Connections.Cassandra)) {
+		if len(o.Connections.Cassandra[name].Hosts) == 0 {
 			e.Addf("connections.cassandra."+name+".hosts", "names no host")
 		}
 	}
@@ -225,9 +227,7 @@ func (o Options) check() error {
 			e.Addf("framework.role", "%q is no role for Mesos", role)
 		}
 	}
-	if o.Framework.FailoverTimeout < 0 {
-		e.Addf("framework.failover_timeout", "%s is negative", o.Framework.FailoverTimeout)
-	}
+	e.NotNegative("framework.failover_timeout", o.Framework.FailoverTimeout)
 	o.History.check(o.Connections, &e)
 	if err := e.Err(); err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
@@ -243,12 +243,8 @@ const (
 )
 
 func (h History) check(c jobs.Connections, e *jobs.FieldErrors) {
-	if h.Keep < 1 || h.Keep > maxKeep {
-		e.Addf("history.keep", "%d is not between 1 and %d", h.Keep, maxKeep)
-	}
-	if h.Backlog < 1 || h.Backlog > maxBacklog {
-		e.Addf("history.backlog", "%d is not between 1 and %d", h.Backlog, maxBacklog)
-	}
+	e.Within("history.keep", int64(h.Keep), 1, maxKeep)
+	e.Within("history.backlog", int64(h.Backlog), 1, maxBacklog)
 	if ttl := h.TTL.D(); ttl < 0 || ttl > maxTTL || ttl > 0 && ttl < time.Second {
 		e.Addf("history.ttl", "%s is neither 0 (for ever) nor between 1s and %s", h.TTL, jobs.Duration(maxTTL))
 	}

@@ -71,7 +71,7 @@ func TestOptionsRefused(t *testing.T) {
 		{name: "every error at once", file: "listen: 1\nframework: []\n", want: ":2: framework: expected a mapping, found a list"},
 		{name: "no broker", file: "connections: {kafka: {default: {}}}\n", want: "connections.kafka.default.brokers: names no broker"},
 		{name: "no host", flags: config.Flags{CassandraDC: "dc1"}, want: "connections.cassandra.default.hosts: names no host"},
-		{name: "no history", file: "history: {keep: 0, backlog: 0, ttl: 1ms}\n", want: "history.keep: 0 is not between 1 and"},
+		{name: "no history", file: "history: {keep: 0, backlog: 0, ttl: 1ms}\n", want: "history.keep: 0 is not within 1 to"},
 		{name: "history nowhere", flags: config.Flags{HistoryKeyspace: "past"}, want: `history.cassandra: there is no connection "default"`},
 		{name: "bad S3", flags: config.Flags{S3: "key:secret@host"}, want: "http://KEY:SECRET@host:port"},
 		{name: "no file", flags: config.Flags{Config: "/nowhere.yaml"}, want: "/nowhere.yaml"},

@@ -79,12 +79,8 @@ func (s Spec) validate() error {
 	if s.Until != UntilEnd {
 		e.Addf("until", "%q is not known; leave it out or write end: a run ends at the offsets that its plan found", s.Until)
 	}
-	if s.MaxRecords < 1 || s.MaxRecords > 1_000_000 {
-		e.Addf("max_records", "%d is not within 1 to 1,000,000", s.MaxRecords)
-	}
-	if s.MaxBytes < 1 || s.MaxBytes > 256<<20 {
-		e.Addf("max_bytes", "%d is not within 1 to 256 MiB", s.MaxBytes)
-	}
+	e.Within("max_records", int64(s.MaxRecords), 1, 1_000_000)
+	e.Within("max_bytes", s.MaxBytes, 1, 256<<20)
 	if s.Span.D() < time.Minute {
 		e.Addf("span", "%s is shorter than 1m", s.Span)
 	}

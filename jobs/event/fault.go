@@ -58,6 +58,14 @@ type Rules struct {
 	Oldest, Newest time.Duration
 }
 
+// CheckType says what is wrong with a type to accept.
+func CheckType(name string) error {
+	if name == "" || len(name) > MaxType {
+		return fmt.Errorf("%q has not 1 to %d bytes", name, MaxType)
+	}
+	return nil
+}
+
 // Check says which rule the event breaks; nil if none.
 func (r Rules) Check(e Event, now time.Time) *Fault {
 	switch {

@@ -5,7 +5,6 @@ package ingest
 import (
 	"encoding/json"
 	"regexp"
-	"slices"
 	"time"
 
 	"tidemill/internal/cassandra"
@@ -160,34 +159,38 @@ func (s Spec) validate() error {
 	if !topicForm.MatchString(s.Topic) {
 		e.Addf("topic", "%q may hold only letters, digits, '.', '_' and '-', at most 200", s.Topic)
 	}
-	within(&e, "instances", s.Instances, 1, maxInstances)
+	e.Within("instances", int64(s.Instances), 1, maxInstances)
 	for _, t := range s.Types {
-		if t == "" || len(t) > event.MaxType {
-			e.Addf("types", "%q has not 1 to %d bytes", t, event.MaxType)
-		}
+		e.AddAll("types", event.CheckType(t))
 	}
 	return e.Err()
 }
 
 func (s Spec) validateDoor(e *jobs.FieldErrors) {
-	for field, set := range map[string]bool{
-		"cassandra": s.Cassandra != "", "keyspace": s.Keyspace != "", "rollups": len(s.Rollups) > 0, "group": s.Group != "",
-		"until": s.Until != "", "batch": s.Batch != 0, "buckets": s.Buckets != 0, "each_dc": s.EachDC,
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"cassandra", s.Cassandra != ""}, {"keyspace", s.Keyspace != ""}, {"rollups", len(s.Rollups) > 0}, {"group", s.Group != ""},
+		{"until", s.Until != ""}, {"batch", s.Batch != 0}, {"buckets", s.Buckets != 0}, {"each_dc", s.EachDC},
 	} {
-		if set {
-			e.Addf(field, "belongs to ingest from kafka to cassandra only")
+		if f.set {
+			e.Addf(f.name, "belongs to ingest from kafka to cassandra only")
 		}
 	}
 	h := s.HTTP
-	within(e, "http.max_body", h.MaxBody, 1, 64<<20)
-	within(e, "http.max_plain", h.MaxPlain, 1, 256<<20)
-	within(e, "http.max_events", h.MaxEvents, 1, 100_000)
-	within(e, "http.max_event", h.MaxEvent, 1, 512<<10) // a Kafka batch holds 1 MB
-	within(e, "http.buffer", h.Buffer, h.MaxEvents, 10_000_000)
-	within(e, "http.buffer_bytes", int64(h.BufferBytes), h.MaxPlain, 4<<30)
-	for field, d := range map[string]*jobs.Duration{"http.oldest": h.Oldest, "http.newest": h.Newest} {
-		if *d < 0 {
-			e.Addf(field, "%s is negative; 0 means no bound", d)
+	e.Within("http.max_body", h.MaxBody, 1, 64<<20)
+	e.Within("http.max_plain", h.MaxPlain, 1, 256<<20)
+	e.Within("http.max_events", int64(h.MaxEvents), 1, 100_000)
+	e.Within("http.max_event", int64(h.MaxEvent), 1, 512<<10) // a Kafka batch holds 1 MB
+	e.Within("http.buffer", int64(h.Buffer), int64(h.MaxEvents), 10_000_000)
+	e.Within("http.buffer_bytes", int64(h.BufferBytes), h.MaxPlain, 4<<30)
+	for _, f := range []struct {
+		name string
+		d    jobs.Duration
+	}{{"http.oldest", *h.Oldest}, {"http.newest", *h.Newest}} {
+		if f.d < 0 {
+			e.Addf(f.name, "%s is negative; 0 means no bound", f.d)
 		}
 	}
 	if *h.AckTimeout <= 0 || h.AckTimeout.D() > time.Minute {
@@ -199,17 +202,8 @@ func (s Spec) validateStream(e *jobs.FieldErrors) {
 	if s.HTTP != nil {
 		e.Addf("http", "belongs to ingest from http only")
 	}
-	if err := cassandra.CheckKeyspace(s.Keyspace); err != nil {
-		e.Addf("keyspace", "%v", err)
-	}
-	for i, r := range s.Rollups {
-		if err := jobs.CheckName(r); err != nil {
-			e.Addf("rollups", "%v", err)
-		}
-		if slices.Index(s.Rollups, r) < i {
-			e.Addf("rollups", "%q is named twice", r)
-		}
-	}
+	e.AddAll("keyspace", cassandra.CheckKeyspace(s.Keyspace))
+	e.CheckNames("rollups", s.Rollups)
 	if s.Group != "" && !groupForm.MatchString(s.Group) {
 		e.Addf("group", "%q may hold only letters, digits, '.', '_' and '-', at most 200", s.Group)
 	}
@@ -219,14 +213,8 @@ func (s Spec) validateStream(e *jobs.FieldErrors) {
 	if s.Until == UntilEnd && s.Instances != 1 {
 		e.Addf("instances", "belongs to services only; a run until the end has a split for each partition")
 	}
-	within(e, "batch", s.Batch, 1, 50_000)
-	within(e, "buckets", s.Buckets, 1, 1024)
-}
-
-func within[T int | int64](e *jobs.FieldErrors, field string, v, low, high T) {
-	if v < low || v > high {
-		e.Addf(field, "%d is not within %d to %d", v, low, high)
-	}
+	e.Within("batch", int64(s.Batch), 1, 50_000)
+	e.Within("buckets", int64(s.Buckets), 1, 1024)
 }
 
 // GroupOf is the consumer group of a job with this spec.

@@ -31,11 +31,9 @@ func Parse(doc json.RawMessage) (Spec, error) {
 	s.Keyspace = cmp.Or(s.Keyspace, "tidemill")
 	s.Cassandra = cmp.Or(s.Cassandra, jobs.DefaultConnection)
 	var e jobs.FieldErrors
-	if err := cassandra.CheckKeyspace(s.Keyspace); err != nil {
-		e.Addf("keyspace", "%v", err)
-	}
-	if s.Splits < 0 || s.Splits > cassandra.DirtyShards {
-		e.Addf("splits", "%d is not within 1 to %d", s.Splits, cassandra.DirtyShards)
+	e.AddAll("keyspace", cassandra.CheckKeyspace(s.Keyspace))
+	if s.Splits != 0 { // else the plan decides
+		e.Within("splits", int64(s.Splits), 1, cassandra.DirtyShards)
 	}
 	return s, jobs.Findings(reading, e.Err())
 }

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"path"
-	"slices"
 	"strings"
 
 	"tidemill/internal/cassandra"
@@ -71,31 +70,15 @@ func Parse(doc json.RawMessage) (Spec, error) {
 func (s Spec) validate() error {
 	var e jobs.FieldErrors
 	s.validatePlaces(&e)
-	if err := cassandra.CheckKeyspace(s.Keyspace); err != nil {
-		e.Addf("keyspace", "%v", err)
-	}
-	for i, r := range s.Rollups {
-		if err := jobs.CheckName(r); err != nil {
-			e.Addf("rollups", "%v", err)
-		}
-		if slices.Index(s.Rollups, r) < i {
-			e.Addf("rollups", "%q is named twice", r)
-		}
-	}
+	e.AddAll("keyspace", cassandra.CheckKeyspace(s.Keyspace))
+	e.CheckNames("rollups", s.Rollups)
 	for _, t := range s.Types {
-		if t == "" || len(t) > event.MaxType {
-			e.Addf("types", "%q has not 1 to %d bytes", t, event.MaxType)
-		}
+		e.AddAll("types", event.CheckType(t))
 	}
-	within := func(field string, v, low, high int64) {
-		if v < low || v > high {
-			e.Addf(field, "%d is not within %d to %d", v, low, high)
-		}
-	}
-	within("batch", int64(s.Batch), 1, 50_000)
-	within("max_line", int64(s.MaxLine), 1, 64<<20)
-	within("max_plain", s.MaxPlain, 1, 1<<40)
-	within("buckets", int64(s.Buckets), 1, 1024)
+	e.Within("batch", int64(s.Batch), 1, 50_000)
+	e.Within("max_line", int64(s.MaxLine), 1, 64<<20)
+	e.Within("max_plain", s.MaxPlain, 1, 1<<40)
+	e.Within("buckets", int64(s.Buckets), 1, 1024)
 	return e.Err()
 }
 

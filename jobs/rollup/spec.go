@@ -5,7 +5,6 @@ package rollup
 import (
 	"cmp"
 	"encoding/json"
-	"slices"
 
 	"github.com/gocql/gocql"
 
@@ -67,14 +66,12 @@ func Parse(doc json.RawMessage) (Spec, error) {
 
 func (s Spec) validate() error {
 	var e jobs.FieldErrors
-	if err := cassandra.CheckKeyspace(s.Keyspace); err != nil {
-		e.Addf("keyspace", "%v", err)
-	}
+	e.AddAll("keyspace", cassandra.CheckKeyspace(s.Keyspace))
 	if s.Mode != Incremental && s.Mode != Full {
 		e.Addf("mode", "%q is not known; use %s or %s", s.Mode, Incremental, Full)
 	}
-	if s.Splits < 0 || s.Splits > maxSplits {
-		e.Addf("splits", "%d is not within 1 to %d", s.Splits, maxSplits)
+	if s.Splits != 0 { // else the plan decides
+		e.Within("splits", int64(s.Splits), 1, maxSplits)
 	}
 	if s.Consistency != LocalQuorum && s.Consistency != LocalOne {
 		e.Addf("consistency", "%q is not known; use %s, or %s for approximate totals", s.Consistency, LocalQuorum, LocalOne)
@@ -82,16 +79,8 @@ func (s Spec) validate() error {
 	if s.Mode != Full && len(s.Rollups) > 0 {
 		e.Addf("rollups", "belongs to mode: %s only, which repairs what other rollups count", Full)
 	}
-	for field, list := range map[string][]jobs.Name{"reports": s.Reports, "rollups": s.Rollups} {
-		for i, n := range list {
-			if err := jobs.CheckName(n); err != nil {
-				e.Addf(field, "%v", err)
-			}
-			if slices.Index(list, n) < i {
-				e.Addf(field, "%q is named twice", n)
-			}
-		}
-	}
+	e.CheckNames("reports", s.Reports)
+	e.CheckNames("rollups", s.Rollups)
 	return e.Err()
 }
 
