@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// defaultRecovery is an agent's --recovery_timeout where it is not said.
+const defaultRecovery = 15 * time.Minute
+
 // FromEnvironment reads what a Mesos agent tells its executors; getenv is
 // os.Getenv. The rest of the options is left to be filled in.
 func FromEnvironment(getenv func(string) string) (Options, error) {
@@ -32,6 +35,7 @@ func FromEnvironment(getenv func(string) string) (Options, error) {
 	read("MESOS_SUBSCRIPTION_BACKOFF_MAX", &o.BackoffMax)
 	// Without checkpointing an agent does not find its executors again.
 	if getenv("MESOS_CHECKPOINT") == "1" {
+		o.RecoveryTimeout = defaultRecovery
 		read("MESOS_RECOVERY_TIMEOUT", &o.RecoveryTimeout)
 	}
 	if o.Sandbox == "" {

@@ -31,6 +31,7 @@ func TestEnvironmentOfAnAgent(t *testing.T) {
 	}{
 		{"checkpointing", "", "", full, ""},
 		{"not checkpointing", "MESOS_CHECKPOINT", "0", volatile, ""},
+		{"an agent that does not say for how long it recovers", "MESOS_RECOVERY_TIMEOUT", "", full, ""},
 		{"an older agent", "MESOS_SANDBOX", "", elsewhere, ""},
 		{"a bad duration", "MESOS_RECOVERY_TIMEOUT", "soon", Options{}, `MESOS_RECOVERY_TIMEOUT: "soon"`},
 	}

@@ -77,10 +77,12 @@ func (l *link) open(ctx context.Context, s subscription) error {
 func (l *link) settle() { l.backoff, l.silent = firstBackoff, nil }
 
 // pause waits before the next try: longer each time, and at random, so that
-// the executors of an agent that returns do not all come at once.
+// the executors of an agent that returns do not all come at once. An agent that
+// has restarted kills those that do not come within backoffMax, so half of it
+// is the longest: the other half is for the try itself.
 func (l *link) pause() {
 	l.retry = time.After(l.backoff/2 + rand.N(l.backoff/2))
-	l.backoff = min(2*l.backoff, l.backoffMax)
+	l.backoff = min(2*l.backoff, l.backoffMax/2)
 }
 
 // lose gives the stream up, and tries again after a pause.

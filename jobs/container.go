@@ -26,7 +26,7 @@ type Container struct {
 // Volume is a path of the agent that is seen in the container.
 type Volume struct {
 	Container string `json:"container"`      // absolute
-	Host      string `json:"host,omitempty"` // absolute, or below the sandbox
+	Host      string `json:"host,omitempty"` // absolute, or below the sandbox; empty: a directory there
 	Mode      string `json:"mode,omitempty"` // rw or ro
 }
 
@@ -84,8 +84,11 @@ func (c Container) Validate() error {
 		v.validate(&e, fmt.Sprintf("volumes[%d].", i))
 	}
 	for i, p := range c.Parameters {
-		if strings.TrimLeft(p.Key, "-") == "" {
-			e.Addf(fmt.Sprintf("parameters[%d].key", i), "%q is no option of docker run", p.Key)
+		switch field := fmt.Sprintf("parameters[%d].key", i); strings.TrimLeft(p.Key, "-") {
+		case "":
+			e.Addf(field, "%q is no option of docker run", p.Key)
+		case "name":
+			e.Addf(field, "%q is Mesos's to choose: it finds its containers by it", p.Key)
 		}
 	}
 	return e.Err()

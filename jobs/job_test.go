@@ -26,12 +26,12 @@ func TestValidateFindsEverythingAtOnce(t *testing.T) {
 	j.Overlap, j.OnUnknown, j.StartDeadline = "sometimes", "guess", -1
 	j.Retry.Attempts = -2
 	j.Retry.Backoff, j.Retry.Max, j.KillGrace = -1, -1, -1
-	j.Resources = Resources{CPUs: -1, Mem: -1, Disk: -1}
+	j.Resources = Resources{CPUs: -1, Mem: -1, Disk: -1, GPUs: 0.5}
 	j.Placement = Placement{Near: "kafka", Constraints: []Constraint{{Field: "rack", Operator: "LIKE", Value: "("}, {Operator: "IS"}}}
 	j.After = []Name{"a b", "p", "p"}
 	err := j.Validate(Traits{Service: true}, FieldErrors{{Field: "topic", Message: "is missing"}})
 	for _, field := range []string{
-		"name:", "schedule.cron[0]:", "overlap:", "on_unknown:", "start_deadline:", "retry.attempts:", "resources.cpus:",
+		"name:", "schedule.cron[0]:", "overlap:", "on_unknown:", "start_deadline:", "retry.attempts:", "resources.cpus:", "resources.gpus:",
 		"placement.near:", "placement.constraints[0]:", "placement.constraints[1]:", "after[0]:", "after[2]:", "spec.topic:", "schedule: a service",
 	} {
 		if err == nil || !strings.Contains(err.Error(), field) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -114,6 +115,9 @@ func (j Job) validatePolicies(e *FieldErrors, t Traits) {
 		if f.v < 0 || f.v > 1e9 {
 			e.Addf(f.name, "%g is out of range", f.v)
 		}
+	}
+	if g := j.Resources.GPUs; g != math.Trunc(g) {
+		e.Addf("resources.gpus", "%g is no whole number: Mesos gives whole devices away", g)
 	}
 }
 

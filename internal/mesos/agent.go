@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
 	wire "github.com/mesos/mesos-go/api/v1/lib/executor"
@@ -54,16 +56,24 @@ func NewAgent(getenv func(string) string, codec Codec, log zerolog.Logger) (*Age
 	if err != nil {
 		return nil, fmt.Errorf("find the agent: %w", err)
 	}
+	socket := getenv("MESOS_DOMAIN_SOCKET")
+	if socket != "" {
+		secure = nil // what does not leave the machine is not encrypted
+	}
 	where, err := baseURL(addr, executorPath, secure != nil)
 	if err != nil {
 		return nil, fmt.Errorf("find the agent: MESOS_AGENT_ENDPOINT: %w", err)
+	}
+	if socket != "" {
+		where.Path = agentProcess(getenv) + executorPath
+		where.RawPath = where.Path // as it is: the agent compares it with its own
 	}
 	a := &Agent{
 		to:        endpoint{url: where, codec: codec},
 		framework: mesos.FrameworkID{Value: framework},
 		executor:  mesos.ExecutorID{Value: id},
-		streams:   agentTransport(0, secure, getenv),
-		calls:     agentTransport(updateConns, secure, getenv),
+		streams:   agentTransport(0, secure, socket),
+		calls:     agentTransport(updateConns, secure, socket),
 		log:       log,
 	}
 	if token := getenv("MESOS_EXECUTOR_AUTHENTICATION_TOKEN"); token != "" {
@@ -72,10 +82,17 @@ func NewAgent(getenv func(string) string, codec Codec, log zerolog.Logger) (*Age
 	return a, nil
 }
 
+// agentProcess is the part of a path that names the agent's process in its
+// program, without which an agent refuses what comes by its domain socket.
+func agentProcess(getenv func(string) string) string {
+	process, _, _ := strings.Cut(getenv("MESOS_SLAVE_PID"), "@") // slave(1)@127.0.0.1:5051
+	return "/" + cmp.Or(process, "slave(1)")
+}
+
 // agentTransport uses the agent's domain socket where the agent offers one.
-func agentTransport(conns int, secure *tls.Config, getenv func(string) string) *http.Transport {
+func agentTransport(conns int, secure *tls.Config, socket string) *http.Transport {
 	t := newTransport(conns, secure)
-	if socket := getenv("MESOS_DOMAIN_SOCKET"); socket != "" {
+	if socket != "" {
 		dialer := net.Dialer{Timeout: dialTimeout}
 		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "unix", socket)

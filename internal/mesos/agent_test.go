@@ -65,6 +65,10 @@ func TestAgentByDomainSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.RequestURI != "/slave(2)/api/v1/executor" { // as an agent does
+			http.Error(w, "", http.StatusForbidden)
+			return
+		}
 		if r.Header.Get("Authorization") != "Bearer secret" {
 			http.Error(w, "who is it?", http.StatusUnauthorized)
 			return
@@ -77,7 +81,10 @@ func TestAgentByDomainSocket(t *testing.T) {
 		_ = srv.Close()
 		<-served
 	})
-	env := map[string]string{"MESOS_DOMAIN_SOCKET": socket, "MESOS_EXECUTOR_AUTHENTICATION_TOKEN": "secret"}
+	env := map[string]string{
+		"MESOS_DOMAIN_SOCKET": socket, "MESOS_EXECUTOR_AUTHENTICATION_TOKEN": "secret",
+		"MESOS_SLAVE_PID": "slave(2)@127.0.0.1:5051", "LIBPROCESS_SSL_ENABLED": "1",
+	}
 	agent, err := NewAgent(environment(env), JSON, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)

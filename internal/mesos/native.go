@@ -2,6 +2,7 @@ package mesos
 
 import (
 	"maps"
+	"path"
 	"slices"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
@@ -103,7 +104,11 @@ func volumes(list []jobs.Volume) (out []mesos.Volume) {
 		if v.Mode == jobs.VolumeReadOnly {
 			mode = mesos.RO
 		}
-		out = append(out, mesos.Volume{ContainerPath: v.Container, HostPath: optional(v.Host), Mode: &mode})
+		host := v.Host
+		if host == "" { // Mesos refuses a volume that is of nothing
+			host = path.Join("volumes", v.Container)
+		}
+		out = append(out, mesos.Volume{ContainerPath: v.Container, HostPath: &host, Mode: &mode})
 	}
 	return out
 }

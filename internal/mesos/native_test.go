@@ -78,7 +78,7 @@ func TestNativeTask(t *testing.T) {
 			Type: mesos.ContainerInfo_DOCKER.Enum(),
 			Volumes: []mesos.Volume{
 				{ContainerPath: "/data/", HostPath: new("/srv/data"), Mode: mesos.RO.Enum()},
-				{ContainerPath: "/tmp", Mode: mesos.RW.Enum()},
+				{ContainerPath: "/tmp", HostPath: new("volumes/tmp"), Mode: mesos.RW.Enum()},
 			},
 			Docker: &mesos.ContainerInfo_DockerInfo{
 				Image: "nginx:1.27", Network: mesos.ContainerInfo_DockerInfo_BRIDGE.Enum(), Privileged: new(true), ForcePullImage: new(true),

@@ -56,6 +56,7 @@ func TestContainerIsChecked(t *testing.T) {
 		`{"command":"x","container":{"image":"i","type":"mesos","privileged":true}}`:             "container.privileged",
 		`{"command":"x","container":{"image":"i","type":"mesos","parameters":[{"key":"a"}]}}`:    "container.parameters",
 		`{"command":"x","container":{"image":"i","parameters":[{"key":"--"}]}}`:                  "container.parameters[0].key",
+		`{"command":"x","container":{"image":"i","parameters":[{"key":"name","value":"a"}]}}`:    "container.parameters[0].key",
 		`{"command":"x","container":{"image":"i","volumes":[{"container":"a"}]}}`:                "container.volumes[0].container",
 		`{"command":"x","container":{"image":"i","volumes":[{"container":"/a","host":"../b"}]}}`: "container.volumes[0].host",
 		`{"command":"x","container":{"image":"i","volumes":[{"container":"/a","mode":"x"}]}}`:    "container.volumes[0].mode",
