@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"syscall"
 
@@ -27,17 +28,21 @@ func Listen(addr, token string) (net.Listener, error) {
 // CheckListen refuses to serve without a token where others than this
 // machine can reach it: the API runs commands.
 func CheckListen(addr, token string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return &jobs.Error{Code: jobs.Invalid, Op: "listen", Subject: addr, Message: "not an address of the form host:port",
+			Hint: "write it like 127.0.0.1:8470"}
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return &jobs.Error{Code: jobs.Invalid, Op: "listen", Subject: addr, Message: fmt.Sprintf("%q is no port", port),
+			Hint: "one is a number up to 65535; 0 takes any that is free"}
+	}
 	if token != "" {
 		return nil
 	}
 	refuse := func(why string) error {
 		return &jobs.Error{Code: jobs.Invalid, Op: "listen", Subject: addr, Message: why,
 			Hint: "whoever reaches the API can run commands: give --token-file FILE, or listen on 127.0.0.1"}
-	}
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return &jobs.Error{Code: jobs.Invalid, Op: "listen", Subject: addr, Message: "not an address of the form host:port",
-			Hint: "write it like 127.0.0.1:8470"}
 	}
 	if host == "localhost" {
 		return nil

@@ -25,6 +25,7 @@ import (
 	"tidemill/internal/lifeline"
 	"tidemill/internal/mesos"
 	"tidemill/internal/mesoslocal"
+	"tidemill/internal/mesoslocal/resources"
 	"tidemill/internal/stack"
 	"tidemill/jobs"
 	"tidemill/scheduler"
@@ -37,7 +38,7 @@ type localCmd struct {
 	Agents    int    `default:"1" help:"Number of agents."`
 	Resources string `placeholder:"NAME:VALUE;…" help:"What each agent offers (default: by this machine)."`
 	Empty     bool   `help:"Do not add the example jobs to an empty state."`
-	Stack     bool   `help:"Start real Kafka, Cassandra and S3 servers too, for the data kinds; needs Java."`
+	Stack     bool   `help:"Start real Kafka, Cassandra and S3 servers too, for the data kinds, but for those that are named here; needs Java."`
 
 	Kafka     []string `env:"TIDEMILL_KAFKA" placeholder:"HOST:PORT,..." help:"Brokers of the Kafka connection \"default\"."`
 	Cassandra []string `env:"TIDEMILL_CASSANDRA" placeholder:"HOST[:PORT],..." help:"Nodes of the Cassandra connection \"default\"."`
@@ -57,6 +58,9 @@ func (cmd localCmd) Run(ctx context.Context, g *globals, c console, log zerolog.
 	if cmd.Agents < 1 {
 		return &exitError{Code: exitUsage, Err: fmt.Errorf("--agents %d: without an agent nothing runs; name 1 or more", cmd.Agents)}
 	}
+	if err := checkResources(cmd.Resources); err != nil {
+		return err
+	}
 	dir, err := cmd.dir()
 	if err != nil {
 		return err
@@ -70,27 +74,8 @@ func (cmd localCmd) Run(ctx context.Context, g *globals, c console, log zerolog.
 		return err
 	}
 	flags := config.Flags{Listen: cmd.Listen, Kafka: cmd.Kafka, Cassandra: cmd.Cassandra, S3: cmd.S3}
-	var exports []string
-	if cmd.Stack {
-		servers, err := cmd.startStack(ctx, c, dir, log, &flags)
-		if err != nil {
-			return err
-		}
-		defer func() {
-			if err := servers.Stop(); err != nil {
-				log.Error().Err(err).Msg("the servers did not end as they should")
-			}
-		}()
-		exports = servers.Addresses().Environment(stack.UserPrefix)
-	}
-	o, err := flags.Options(g.TokenFile)
+	o, err := localOptions(flags, g.TokenFile)
 	if err != nil {
-		return err
-	}
-	if o.ArtifactURL, err = executable(); err != nil {
-		return err
-	}
-	if o.Framework.User, err = currentUser(); err != nil {
 		return err
 	}
 	door, err := openDoor(&o)
@@ -103,6 +88,22 @@ func (cmd localCmd) Run(ctx context.Context, g *globals, c console, log zerolog.
 		return err
 	}
 	defer store.Close()
+	to := greeting{dir: dir, program: asTyped(o.ArtifactURL)}
+	if cmd.Stack { // after what may be refused at once
+		servers, err := cmd.startStack(ctx, c, dir, log, &flags)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if err := servers.Stop(); err != nil {
+				log.Error().Err(err).Msg("the servers did not end as they should")
+			}
+		}()
+		to.exports = servers.Addresses().Environment(stack.UserPrefix)
+		if err := flags.Connect(&o.Connections); err != nil {
+			return err
+		}
+	}
 	master, stopMesos, err := cmd.startMesos(ctx, dir, agentHost(o.Connections), log)
 	if err != nil {
 		return err
@@ -110,9 +111,22 @@ func (cmd localCmd) Run(ctx context.Context, g *globals, c console, log zerolog.
 	defer stopMesos()
 	core := scheduler.DefaultConfig()
 	core.StartBy, core.MasterSettle = localStartBy, localSettle
-	return cmd.serve(ctx, g, c, greeting{dir: dir, program: asTyped(o.ArtifactURL), exports: exports}, service{
+	return cmd.serve(ctx, g, c, to, service{
 		options: o, core: core, elector: store, masters: mesos.NewMasters(master), codec: mesos.Protobuf, door: door, log: log,
 	})
+}
+
+// localOptions are those of a scheduler whose agents are on this machine.
+func localOptions(flags config.Flags, tokenFile string) (config.Options, error) {
+	o, err := flags.Options(tokenFile)
+	if err != nil {
+		return o, err
+	}
+	if o.ArtifactURL, err = executable(); err != nil {
+		return o, err
+	}
+	o.Framework.User, err = currentUser()
+	return o, err
 }
 
 // serve runs the scheduler, and welcomes the user once it leads.
@@ -344,8 +358,10 @@ func (cmd localCmd) resources(agent int) string {
 }
 
 func (cmd localCmd) startStack(ctx context.Context, c console, dir string, log zerolog.Logger, flags *config.Flags) (*stack.Stack, error) {
-	options := stack.Single()
-	options.ZooKeeper = 0
+	options := missingServers(*flags)
+	if err := checkStack(options); err != nil {
+		return nil, err
+	}
 	options.Dir = filepath.Join(dir, "stack")
 	options.Log = log
 	options.Progress = func(line string) { fmt.Fprintln(c.Err, line) }
@@ -354,8 +370,37 @@ func (cmd localCmd) startStack(ctx context.Context, c console, dir string, log z
 		return nil, err
 	}
 	at := servers.Addresses()
-	flags.Kafka, flags.Cassandra, flags.S3 = at.Kafka, at.Cassandra, at.S3.URL()
+	if options.Kafka {
+		flags.Kafka = at.Kafka
+	}
+	if len(options.Cassandra) > 0 {
+		flags.Cassandra = at.Cassandra
+	}
+	if options.S3 {
+		flags.S3 = at.S3.URL()
+	}
 	return servers, nil
+}
+
+// missingServers are those that the data kinds need and the user has not named.
+func missingServers(flags config.Flags) stack.Options {
+	options := stack.Single()
+	options.ZooKeeper = 0
+	options.Kafka, options.S3 = len(flags.Kafka) == 0, flags.S3 == ""
+	if len(flags.Cassandra) > 0 {
+		options.Cassandra = nil
+	}
+	return options
+}
+
+// checkResources refuses what an agent cannot be told to have.
+func checkResources(texts ...string) error {
+	for _, text := range texts {
+		if _, err := resources.Parse(text); err != nil {
+			return &exitError{Code: exitUsage, Err: err}
+		}
+	}
+	return nil
 }
 
 // currentUser is who tasks run as on this machine.

@@ -56,6 +56,9 @@ type memberView struct {
 
 // Run starts the cluster and waits for the interrupt.
 func (cmd mesosCluster) Run(ctx context.Context, g *globals, c console) error {
+	if err := checkResources(cmd.Resources...); err != nil {
+		return err
+	}
 	if cmd.WorkDir == "" {
 		dir, err := os.MkdirTemp("", "tidemill-mesos-")
 		if err != nil {
@@ -163,6 +166,9 @@ type mesosAgent struct {
 // Run runs an agent. SIGUSR1 ends it with its executors, SIGTERM and SIGINT without: the
 // next agent on the work directory takes them over, as with a real agent.
 func (cmd mesosAgent) Run(ctx context.Context, c console, log zerolog.Logger) error {
+	if err := checkResources(cmd.Resources); err != nil {
+		return err
+	}
 	graceful, stop := signal.NotifyContext(context.WithoutCancel(ctx), syscall.SIGUSR1)
 	defer stop()
 	if err := hangOnLifeline(); err != nil {

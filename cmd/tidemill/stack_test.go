@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
+	"tidemill/internal/config"
 	"tidemill/internal/stack"
 	"tidemill/internal/stack/supervisor"
 )
@@ -72,6 +74,31 @@ func TestServerFlagsChooseTheServers(t *testing.T) {
 	}
 	if got, want := onlyS3.options(), (stack.Options{S3: true}); !got.Same(want) {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestLocalStartsOnlyTheServersThatTheUserHasNot(t *testing.T) {
+	kafka := missingServers(config.Flags{Cassandra: []string{"c"}, S3: "http://a:b@s:1"})
+	if !kafka.Same(stack.Options{Kafka: true}) {
+		t.Errorf("beside a Cassandra and an S3: %+v", kafka)
+	}
+	all := missingServers(config.Flags{})
+	if want := (stack.Options{Kafka: true, S3: true, Cassandra: stack.Nodes(1, nil, nil)}); !all.Same(want) {
+		t.Errorf("of nothing: %+v, want %+v", all, want)
+	}
+}
+
+func TestLocalSaysThatItsPortIsTakenBeforeItStartsServers(t *testing.T) {
+	other, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	var said bytes.Buffer
+	args := []string{"local", "--stack", "--dir", t.TempDir(), "--listen", other.Addr().String()}
+	code := run(t.Context(), args, console{In: strings.NewReader(""), Out: io.Discard, Err: &said})
+	if code != exitFailed || !strings.HasPrefix(said.String(), "tidemill: listen: ") {
+		t.Errorf("exit code %d: %s", code, said.String())
 	}
 }
 

@@ -149,7 +149,7 @@ func (f Flags) Options(tokenFile string) (Options, error) {
 	if f.HistoryTTL != 0 {
 		o.History.TTL = jobs.Duration(f.HistoryTTL)
 	}
-	if err := f.connect(&o.Connections); err != nil {
+	if err := f.Connect(&o.Connections); err != nil {
 		return o, err
 	}
 	return o, o.check()
@@ -166,8 +166,8 @@ func (o *Options) readFile(name string) error {
 	return nil
 }
 
-// connect sets the connections "default" that flags name.
-func (f Flags) connect(c *jobs.Connections) error {
+// Connect sets the connections "default" that flags name.
+func (f Flags) Connect(c *jobs.Connections) error {
 	if len(f.Kafka) > 0 {
 		put(&c.Kafka, jobs.KafkaConnection{Brokers: f.Kafka})
 	}
