@@ -340,6 +340,26 @@ func TestOutcomeIsSoughtBeforeIgnoranceIsBelieved(t *testing.T) {
 	s.wantRun(run, jobs.RunSucceeded)
 }
 
+// An agent that comes back kills the executors that do not: its word ends their
+// attempts, but work whose start nobody heard of may have succeeded before.
+func TestExecutorThatMissedItsAgentsReturn(t *testing.T) {
+	for _, seen := range []bool{true, false} {
+		s := newScript(t, manual(nil))
+		run := s.start("j", "1")
+		task := s.launchOne("a")
+		if seen {
+			s.executorSays(task, jobs.TaskRunning)
+		}
+		s.update(task, jobs.TaskUnreachable, "SOURCE_MASTER", "REASON_AGENT_REMOVED", "")
+		s.update(task, jobs.TaskGone, "SOURCE_AGENT", "REASON_EXECUTOR_REREGISTRATION_TIMEOUT", "Executor did not reregister within 2secs")
+		if len(s.reads) != 1 {
+			t.Fatalf("seen %t: %d files are sought, want the outcome", seen, len(s.reads))
+		}
+		s.step(Fetched{Task: task, File: jobs.OutcomeFile, Data: mustJSON(jobs.Outcome{Task: task, OK: true})})
+		s.wantRun(run, jobs.RunSucceeded)
+	}
+}
+
 func TestReconciledEndKeepsItsResults(t *testing.T) {
 	finished := func(t *testing.T) (*script, jobs.RunID, jobs.TaskID) {
 		s := newScript(t, manual(nil))

@@ -29,6 +29,10 @@ func (c *Core) onUpdate(u jobs.Update) {
 		c.endLate(t, u)
 		return
 	}
+	if u.State == jobs.TaskGone && u.Source == "SOURCE_AGENT" {
+		c.onEnd(t, u) // so is its container: the agent has destroyed it
+		return
+	}
 	switch u.State {
 	case jobs.TaskStaging:
 		t.answered = true
@@ -40,7 +44,7 @@ func (c *Core) onUpdate(u jobs.Update) {
 		c.ended(t, jobs.AttemptNotStarted, u.Reason, u.Message)
 	case jobs.TaskGoneByOperator:
 		c.onGone(t, u)
-	default: // LOST, UNREACHABLE, GONE, UNKNOWN: the agent's, not the task's
+	default: // LOST, UNREACHABLE, GONE by the master, UNKNOWN: the agent's, not the task's
 		c.onLost(t, u)
 	}
 }
@@ -157,8 +161,7 @@ func (c *Core) onEnd(t *task, u jobs.Update) {
 // neverStarted are the agent's reasons for a task that its executor never got.
 func neverStarted(reason string) bool {
 	switch reason {
-	case "REASON_EXECUTOR_REGISTRATION_TIMEOUT", "REASON_EXECUTOR_REREGISTRATION_TIMEOUT",
-		"REASON_CONTAINER_LAUNCH_FAILED", "REASON_TASK_KILLED_DURING_LAUNCH", "REASON_INVALID_OFFERS":
+	case "REASON_EXECUTOR_REGISTRATION_TIMEOUT", "REASON_CONTAINER_LAUNCH_FAILED", "REASON_TASK_KILLED_DURING_LAUNCH", "REASON_INVALID_OFFERS":
 		return true
 	}
 	return false
