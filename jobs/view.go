@@ -5,14 +5,17 @@ import "time"
 // JobView is a job with what the scheduler knows of it now.
 type JobView struct {
 	Job
-	State       string     `json:"state"` // idle, queued, running, paused, held
-	Live        int        `json:"live"`  // runs under way
-	Next        *time.Time `json:"next,omitempty"`
-	Start       *time.Time `json:"start,omitempty"`   // of a repeat that names none
-	Handled     *time.Time `json:"handled,omitempty"` // the schedule's high-water mark
-	LastRun     *RunView   `json:"last_run,omitempty"`
-	Successes   int64      `json:"successes"`
-	Failures    int64      `json:"failures"`
+	State     string     `json:"state"` // idle, queued, running, paused, held
+	Live      int        `json:"live"`  // runs under way
+	Next      *time.Time `json:"next,omitempty"`
+	Start     *time.Time `json:"start,omitempty"`   // of a repeat that names none
+	Handled   *time.Time `json:"handled,omitempty"` // the schedule's high-water mark
+	LastRun   *RunView   `json:"last_run,omitempty"`
+	Successes int64      `json:"successes"`
+	Failures  int64      `json:"failures"`
+	// FailuresSince counts those since the last success.
+	FailuresSince int64 `json:"failures_since_success"`
+
 	LastSuccess *time.Time `json:"last_success,omitempty"`
 	LastFailure *time.Time `json:"last_failure,omitempty"`
 	Children    []Name     `json:"children,omitempty"`

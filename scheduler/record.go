@@ -82,6 +82,7 @@ type stateRecord struct {
 	Skipped     []jobs.SkippedRange `json:"skipped,omitempty"`
 	Successes   int64               `json:"successes,omitempty"`
 	Failures    int64               `json:"failures,omitempty"`
+	Failing     int64               `json:"failing,omitempty"` // failures since the last success
 	LastSuccess time.Time           `json:"last_success,omitzero"`
 	LastFailure time.Time           `json:"last_failure,omitzero"`
 	Clock       time.Time           `json:"clock,omitzero"`
@@ -304,6 +305,9 @@ func (c *Core) loadRuns(records, plans []*parsed, held map[jobs.Name]string) {
 		sortRuns(j.recent)
 		if j.state.Forgotten.IsZero() && len(j.recent) >= c.cfg.History { // stored by a program that did not count
 			j.state.Forgotten = j.recent[0].rec.Created
+		}
+		if j.state.Failing == 0 && j.state.LastFailure.After(j.state.LastSuccess) { // by one that did not count those
+			j.state.Failing = j.failedLately()
 		}
 	}
 }

@@ -428,11 +428,28 @@ func (c *Core) count(j *job, state jobs.RunState) {
 	switch state {
 	case jobs.RunSucceeded:
 		j.state.Successes++
+		j.state.Failing = 0
 		j.state.LastSuccess = c.now
 	case jobs.RunFailed:
 		j.state.Failures++
+		j.state.Failing++
 		j.state.LastFailure = c.now
 	}
+}
+
+// failedLately counts the failures since the last success, as far as the runs
+// that the store keeps can tell.
+func (j *job) failedLately() int64 {
+	if j.state.LastSuccess.IsZero() {
+		return j.state.Failures
+	}
+	n := int64(0)
+	for _, x := range j.recent {
+		if x.rec.State == jobs.RunFailed && x.rec.Ended.After(j.state.LastSuccess) {
+			n++
+		}
+	}
+	return max(n, 1)
 }
 
 // A request's run is remembered for requestMemory, within maxRequested of a

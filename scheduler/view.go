@@ -75,7 +75,7 @@ func (c *Core) Next(name jobs.Name, n int) ([]time.Time, error) {
 func (c *Core) summary(j *job) jobs.JobView {
 	v := jobs.JobView{
 		Job: j.rec.Job, State: j.situation(), Live: len(j.live), Held: j.held,
-		Successes: j.state.Successes, Failures: j.state.Failures,
+		Successes: j.state.Successes, Failures: j.state.Failures, FailuresSince: j.state.Failing,
 		LastSuccess: some(j.state.LastSuccess), LastFailure: some(j.state.LastFailure),
 	}
 	if j.sched != nil {

@@ -2,7 +2,11 @@ package scheduler
 
 import (
 	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -75,4 +79,51 @@ func TestRunWhoseStartNobodySawIsNotQueued(t *testing.T) {
 	if v, err := s.core.RunView(id); err != nil || v.State != jobs.RunRunning || v.Unknown != 1 {
 		t.Errorf("the run is told to be %s with %d unknown attempts, want running with 1 (%v)", v.State, v.Unknown, err)
 	}
+}
+
+// TestFailuresSinceTheLastSuccess: they are counted beyond the runs that the
+// store keeps, by whoever leads; an older program's by what it left.
+func TestFailuresSinceTheLastSuccess(t *testing.T) {
+	s := newScript(t, manual(func(j *jobs.Job) { j.Retry.Attempts = 1 }))
+	runs := 0
+	run := func(n int, state string) {
+		for range n {
+			runs++
+			s.start("j", fmt.Sprint("r", runs))
+			s.end(s.launchOne("a"), state)
+			s.wait(25 * time.Hour)
+		}
+	}
+	want := func(when string, want int64) {
+		t.Helper()
+		if v, err := s.core.JobView("j"); err != nil || v.FailuresSince != want {
+			t.Errorf("%s: %d failures since the last success, %v; want %d", when, v.FailuresSince, err, want)
+		}
+	}
+	older := func() {
+		s.store["state/j"] = regexp.MustCompile(`"failing":\d+,`).ReplaceAll(s.store["state/j"], nil)
+		s.failover()
+	}
+	run(5, jobs.TaskFailed)
+	s.failover()
+	want("without a success", 5)
+	older()
+	want("without a success, of an older program", 5)
+	run(1, jobs.TaskFinished)
+	want("after a success", 0)
+	s.failover()
+	want("after a success and a failover", 0)
+	run(5, jobs.TaskFailed)
+	want("after it", 5)
+	kept := 0
+	for key := range s.store {
+		if strings.HasPrefix(key, keyRun) {
+			kept++
+		}
+	}
+	if kept >= 5 {
+		t.Fatalf("%d runs are kept", kept)
+	}
+	older()
+	want("of an older program, which kept fewer runs", int64(kept))
 }

@@ -118,7 +118,7 @@ func (s *Server) show(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.view(ctx, v)
+	return FromView(v), nil
 }
 
 func (s *Server) list(ctx context.Context, _ *http.Request) (any, error) {
@@ -126,33 +126,15 @@ func (s *Server) list(ctx context.Context, _ *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.views(ctx, list)
+	return views(list), nil
 }
 
-func (s *Server) views(ctx context.Context, list []jobs.JobView) ([]Job, error) {
+func views(list []jobs.JobView) []Job {
 	out := make([]Job, len(list))
 	for i, v := range list {
-		var err error
-		if out[i], err = s.view(ctx, v); err != nil {
-			return nil, err
-		}
+		out[i] = FromView(v)
 	}
-	return out, nil
-}
-
-// view shows a job. Its errors since a success are among its latest runs.
-func (s *Server) view(ctx context.Context, v jobs.JobView) (Job, error) {
-	j := FromView(v)
-	if v.LastSuccess == nil || v.LastFailure == nil || v.LastFailure.Before(*v.LastSuccess) {
-		return j, nil
-	}
-	failed, err := s.Scheduler.Runs(ctx, jobs.RunQuery{Job: v.Name, Stored: true, State: jobs.RunFailed, Limit: maxRuns})
-	for _, r := range failed.Runs {
-		if r.Ended.After(*v.LastSuccess) {
-			j.ErrorsSinceLastSuccess++
-		}
-	}
-	return j, err
+	return out
 }
 
 // search finds the jobs whose name and command hold what is asked for, or
@@ -182,7 +164,7 @@ func (s *Server) search(ctx context.Context, r *http.Request) (any, error) {
 		}
 	}
 	found = found[min(offset, len(found)):]
-	return s.views(ctx, found[:min(limit, len(found))])
+	return views(found[:min(limit, len(found))]), nil
 }
 
 // plainText is the same in a job's stored document as in what it means.

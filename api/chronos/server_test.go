@@ -155,29 +155,13 @@ func TestUpdateKeepsTheRest(t *testing.T) {
 	}
 }
 
+// TestErrorsSinceLastSuccess: alone, in lists, and found.
 func TestErrorsSinceLastSuccess(t *testing.T) {
 	h, s := newDoor(t)
-	at := func(hour int) *time.Time {
-		v := apitest.Created().Add(time.Duration(hour) * time.Hour)
-		return &v
-	}
-	job := jobs.Job{Name: "a", Kind: "command", Spec: []byte(`{"command":"x"}`)}
-	for hour := range 4 { // the success was between the second and the third
-		s.PutRun(jobs.RunView{Run: jobs.Run{ID: jobs.NewRunID("a", 1, jobs.InstantKey(*at(hour)), 0), Job: "a", State: jobs.RunFailed, Ended: *at(hour)}})
-	}
-	between := at(1).Add(time.Minute)
-	for _, c := range []struct {
-		view jobs.JobView
-		want string
-	}{
-		{jobs.JobView{Job: job}, "0"},
-		{jobs.JobView{Job: job, Failures: 4, LastFailure: at(3)}, "4"},
-		{jobs.JobView{Job: job, Successes: 1, Failures: 4, LastFailure: at(3), LastSuccess: at(5)}, "0"},
-		{jobs.JobView{Job: job, Successes: 1, Failures: 4, LastFailure: at(3), LastSuccess: &between}, "2"},
-	} {
-		s.PutJob(c.view)
-		if _, body := ask(h, "GET", "/v1/scheduler/job/a", ""); !strings.Contains(body, `"errorsSinceLastSuccess":`+c.want+",") {
-			t.Errorf("want %s errors since in %s", c.want, body)
+	s.PutJob(jobs.JobView{Job: jobs.Job{Name: "a", Kind: "command", Spec: []byte(`{"command":"x"}`)}, Failures: 40, FailuresSince: 33})
+	for _, path := range []string{"job/a", "jobs", "jobs/search?name=a"} {
+		if _, body := ask(h, "GET", "/v1/scheduler/"+path, ""); !strings.Contains(body, `"errorCount":40,`) || !strings.Contains(body, `"errorsSinceLastSuccess":33,`) {
+			t.Errorf("%s: %s", path, body)
 		}
 	}
 }

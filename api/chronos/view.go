@@ -18,21 +18,17 @@ const never = "R0//PT24H"
 // stampForm is how Chronos writes an instant.
 const stampForm = "2006-01-02T15:04:05.000Z"
 
-// FromView shows a job in Chronos's form. Errors since the last success are
-// known where there was none since, or no success.
+// FromView shows a job in Chronos's form.
 func FromView(v jobs.JobView) Job {
 	j := Job{
 		Name: string(v.Name), Owner: v.Owner, Description: v.Description, Retries: number(max(0, v.Retry.Attempts-1)),
-		SuccessCount: number(v.Successes), ErrorCount: number(v.Failures),
+		SuccessCount: number(v.Successes), ErrorCount: number(v.Failures), ErrorsSinceLastSuccess: number(v.FailuresSince),
 		LastSuccess: stamp(v.LastSuccess), LastError: stamp(v.LastFailure),
 		CPUs: number(v.Resources.CPUs), Disk: number(v.Resources.Disk), Mem: number(v.Resources.Mem),
 		Disabled: flag(v.Paused), SoftError: flag(v.SoftError), Concurrent: v.Overlap == jobs.OverlapAllow,
 		HighPriority:      v.Priority > 0,
 		MaxCompletionTime: number(v.MaxRunTime.D().Seconds()),
 		Fetch:             []Fetch{}, URIs: []string{}, EnvironmentVariables: []Variable{}, Arguments: []string{}, Constraints: [][]string{},
-	}
-	if v.LastSuccess == nil {
-		j.ErrorsSinceLastSuccess = j.ErrorCount
 	}
 	var s commandSpec
 	if json.Unmarshal(v.Spec, &s) == nil { // it was checked when it was applied
