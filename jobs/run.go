@@ -215,7 +215,7 @@ type Task struct {
 	Waited    Duration  `json:"waited,omitempty"` // for its offer
 	Ports     []uint64  `json:"ports,omitempty"`
 	Launched  time.Time `json:"launched"`
-	StartBy   time.Time `json:"start_by"` // by the store's clock
+	StartBy   time.Time `json:"start_by,omitzero"` // by the store's clock
 	Started   time.Time `json:"started,omitzero"`
 	Ended     time.Time `json:"ended,omitzero"`
 	ExitCode  *int      `json:"exit_code,omitempty"`

@@ -2,10 +2,12 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -68,6 +70,39 @@ func TestHandOverClosesTheStreamFirst(t *testing.T) {
 		}
 		if want := []string{"subscribed", "closed the stream", "resigned"}; !slices.Equal(s.noted, want) {
 			t.Errorf("done in the order %q, want %q", s.noted, want)
+		}
+	})
+}
+
+// fullDisk is an election that every candidate wins, and a store that nobody can write to.
+type fullDisk struct {
+	surroundings
+	campaigns []time.Time
+}
+
+func (f *fullDisk) Campaign(context.Context, Copy) (Leadership, error) {
+	f.campaigns = append(f.campaigns, time.Now())
+	return f, nil
+}
+
+func (*fullDisk) CatchUp(context.Context) error { return errors.New("no space left on device") }
+
+// TestTermsThatEndAtOnceAreFewerAndFewer: nobody is helped by five elections a
+// second, each with its lines in the log.
+func TestTermsThatEndAtOnceAreFewerAndFewer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fullDisk{surroundings: surroundings{lost: make(chan struct{})}}
+		scheduler := NewScheduler(Options{Core: DefaultConfig(), Kinds: &jobs.Registry{}, Elector: f, Mesos: f, Log: zerolog.Nop()})
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		if err := scheduler.Serve(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(f.campaigns); n < 10 || n > 20 {
+			t.Errorf("%d elections in a minute, want between 10 and 20", n)
+		}
+		if again := f.campaigns[1].Sub(f.campaigns[0]); again > 100*time.Millisecond {
+			t.Errorf("the second election came %s after the first", again)
 		}
 	})
 }

@@ -68,8 +68,12 @@ var errNotLeading = &jobs.Error{Code: jobs.Unavailable, Message: "this scheduler
 // that no other term would mend.
 func (s *Scheduler) Serve(ctx context.Context) error {
 	patience := s.opt.MasterTimeout
-	for ctx.Err() == nil {
+	for pause := time.Duration(0); wait(ctx, pause); {
+		began := time.Now()
 		subscribed, err := s.lead(ctx, patience)
+		if pause = min(max(2*pause, campaignPause), maxCampaignPause); time.Since(began) > longTerm {
+			pause = 0
+		}
 		if patience = min(2*patience, maxPatience); subscribed || !errors.Is(err, errNoMaster) {
 			patience = s.opt.MasterTimeout
 		}
@@ -87,6 +91,25 @@ func (s *Scheduler) Serve(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Where one term after another ends at once, as on a full disk, the pause
+// between them grows; after one that lasted there is none.
+const (
+	campaignPause    = 100 * time.Millisecond
+	maxCampaignPause = 5 * time.Second
+	longTerm         = 10 * time.Second
+)
+
+// wait says whether ctx is still there after so long.
+func wait(ctx context.Context, d time.Duration) bool {
+	if d > 0 {
+		select {
+		case <-ctx.Done():
+		case <-time.After(d):
+		}
+	}
+	return ctx.Err() == nil
 }
 
 // resignTimeout bounds how long handing over may take.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -120,7 +121,11 @@ func (c *eventsSend) Run(ctx context.Context, g *globals, out console, log zerol
 	began := time.Now()
 	sender := events.Sender{URL: find, Batch: c.Batch, Workers: c.Workers, Rate: c.Rate, Truth: events.NewTruth(), Log: log,
 		Progress: everySecond(func(s events.Sent) {
-			log.Info().Int64("acknowledged", s.Acknowledged).Int64("refused", s.Refused).Int64("retries", s.Retries).Msg("sending")
+			e := log.Info().Int64("acknowledged", s.Acknowledged).Int64("refused", s.Refused).Int64("retries", s.Retries)
+			if s.Why != "" {
+				e = e.Str("last_retry", s.Why)
+			}
+			e.Msg("sending")
 		})}
 	lines := &lineReader{in: bufio.NewScanner(in)}
 	sent, err := sender.Send(ctx, lines.all())
@@ -146,6 +151,9 @@ func (c *eventsSend) Run(ctx context.Context, g *globals, out console, log zerol
 // which may move.
 func (c *eventsSend) door(ctx context.Context, g *globals, log zerolog.Logger) (func(context.Context) (string, error), error) {
 	if c.URL != "" {
+		if u, err := url.Parse(c.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			return nil, &exitError{Code: exitUsage, Err: fmt.Errorf("--url %q: not an address of an ingest service (write it like http://127.0.0.1:31000)", c.URL)}
+		}
 		return events.At(strings.TrimSuffix(c.URL, "/")), nil
 	}
 	api, err := g.client()

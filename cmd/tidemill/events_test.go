@@ -77,6 +77,7 @@ func TestEventsSend(t *testing.T) {
 	s.PutJob(jobs.JobView{Job: jobs.Job{Name: "other", Kind: "command"}})
 	s.run(t, "events", "send", "--file", file, "--job", "other").want(t, exitFailed, "", "it is of kind command")
 	s.run(t, "events", "send", "--file", file, "--job", "nowhere").want(t, exitFailed, "", "job list")
+	s.run(t, "events", "send", "--file", file, "--url", "127.0.0.1:31000").want(t, exitUsage, "", "write it like http://")
 	if r := s.run(t, "events", "send", "--file", file); r.code != exitUsage {
 		t.Errorf("neither url nor job: exit %d", r.code)
 	}

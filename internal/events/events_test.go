@@ -205,6 +205,10 @@ func TestSend(t *testing.T) {
 			reports := 0
 			s := Sender{URL: At(door.URL), Batch: 10, Workers: 1, Wait: time.Millisecond, Log: zerolog.Nop(), Progress: func(Sent) { reports++ }}
 			sent, err := s.Send(t.Context(), numbered(25, c.bad...))
+			if (sent.Why == "") != (sent.Retries == 0) {
+				t.Errorf("%d requests were sent again for %q", sent.Retries, sent.Why)
+			}
+			sent.Why = ""
 			if err != nil || sent != c.want || reports == 0 {
 				t.Errorf("sent %+v, %v, want %+v; %d reports", sent, err, c.want, reports)
 			}

@@ -34,9 +34,10 @@ const (
 
 // Sent is how far a sender has come.
 type Sent struct {
-	Acknowledged int64 // lines answered with 202, duplicates included
-	Refused      int64 // lines that the door named as wrong
-	Retries      int64 // requests that had to be sent again
+	Acknowledged int64  // lines answered with 202, duplicates included
+	Refused      int64  // lines that the door named as wrong
+	Retries      int64  // requests that had to be sent again
+	Why          string // the last of them
 }
 
 // Sender posts lines to ingest doors, each until it is acknowledged or refused.
@@ -244,12 +245,12 @@ func (s *Sender) drop(batch [][]byte, named []struct {
 }
 
 func (s *Sender) again(err error, r reply) {
-	s.count(func() { s.sent.Retries++ })
-	e := s.Log.Debug().Int("status", r.status).Str("detail", r.Detail)
+	why := fmt.Sprintf("%d: %s", r.status, r.Detail)
 	if err != nil {
-		e = e.Err(err)
+		why = err.Error()
 	}
-	e.Msg("posting the batch again")
+	s.count(func() { s.sent.Retries, s.sent.Why = s.sent.Retries+1, why })
+	s.Log.Debug().Str("why", why).Msg("posting the batch again")
 }
 
 func (s *Sender) count(change func()) {

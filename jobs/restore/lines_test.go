@@ -21,6 +21,7 @@ import (
 
 	"tidemill/internal/s3"
 	"tidemill/jobs"
+	"tidemill/jobs/event"
 )
 
 // flaky is a store of one object whose connections break after every portion.
@@ -193,6 +194,16 @@ func TestLines(t *testing.T) {
 	}
 	if text, _, err := in.next(); string(text) != "cd" || !errors.Is(err, errBroken) {
 		t.Errorf("%q, %v", text, err)
+	}
+}
+
+func TestAByteOrderMarkIsNoPartOfTheFirstLine(t *testing.T) {
+	e := event.Event{ID: event.UUID{1}, TS: 1441065600000, Type: event.View}
+	text := "\ufeff" + string(e.AppendJSON(nil)) + "\r\n\ufeff\n"
+	r := &restoring{work: work{spec: Spec{Batch: 10, MaxLine: 1000}}}
+	b, err := r.lines(t.Context(), &file{}, &lineReader{r: bufio.NewReader(strings.NewReader(text)), max: 1000})
+	if !errors.Is(err, io.EOF) || len(b.events) != 1 || b.events[0] != e || len(b.broken) != 1 || b.broken[0].Line != 2 {
+		t.Errorf("%+v, %v, want the first line and no other", b, err)
 	}
 }
 

@@ -147,6 +147,9 @@ func (r *restoring) read(ctx context.Context, f *file, o s3.Object) (err error) 
 // lines' source.
 type storing struct{ error }
 
+// byteOrderMark begins what some editors write; it is no part of the first line.
+var byteOrderMark = []byte("\ufeff")
+
 // lines reads lines until their end, and stores all batches but the last,
 // which it gives with the reason why there is no more: io.EOF, or another.
 func (r *restoring) lines(ctx context.Context, f *file, in *lineReader) (batch, error) {
@@ -154,6 +157,9 @@ func (r *restoring) lines(ctx context.Context, f *file, in *lineReader) (batch, 
 	var b batch
 	for n := int64(1); ; n++ {
 		text, long, err := in.next()
+		if n == 1 {
+			text = bytes.TrimPrefix(text, byteOrderMark)
+		}
 		if n > start {
 			if err == nil {
 				r.judge(&b, n, text, long)
