@@ -8,19 +8,33 @@ import (
 	"github.com/gocql/gocql"
 )
 
-// batchRows keeps a batch of one partition below Cassandra's 5 KiB warning.
-const batchRows = 30
+const (
+	// batchRows keeps a batch of one partition below Cassandra's 5 KiB warning.
+	batchRows = 30
+	// batchPartitions keeps a batch of several below Cassandra's warning of
+	// those (unlogged_batch_across_partitions_warn_threshold).
+	batchPartitions = 10
+)
 
 // Bulk is one statement's many rows, gathered by partition, in the order in
 // which the partitions came. Writing it twice must change nothing.
 type Bulk struct {
 	cql   string
+	limit int // of rows in a batch
 	rows  map[any][][]any
 	order []any
 }
 
 // NewBulk gathers rows for a statement, whose values are bound in its order.
-func NewBulk(cql string) *Bulk { return &Bulk{cql: cql, rows: map[any][][]any{}} }
+func NewBulk(cql string) *Bulk { return &Bulk{cql: cql, limit: batchRows, rows: map[any][][]any{}} }
+
+// newNeighbours gathers rows of different partitions by the replicas that hold
+// them: one of these coordinates a batch, and each of them keeps all of it.
+func newNeighbours(cql string) *Bulk {
+	b := NewBulk(cql)
+	b.limit = batchPartitions
+	return b
+}
 
 // Add adds a row; partition is any comparable value that tells its partition
 // from others.
@@ -32,7 +46,7 @@ func (b *Bulk) Add(partition any, row ...any) {
 }
 
 // statement is one request: a query, or a batch of one query with several
-// rows of one partition.
+// rows of one partition, or of partitions with the same replicas.
 type statement struct {
 	cql  string
 	rows [][]any
@@ -41,7 +55,7 @@ type statement struct {
 func (b *Bulk) statements() []statement {
 	var out []statement
 	for _, key := range b.order {
-		for rows := range slices.Chunk(b.rows[key], batchRows) {
+		for rows := range slices.Chunk(b.rows[key], b.limit) {
 			out = append(out, statement{b.cql, rows})
 		}
 	}

@@ -150,7 +150,7 @@ func (s *Session) Ring(ctx context.Context) (*Ring, error) {
 // Near gives the hosts and racks of the nodes of the ring's own data centre
 // that hold a token.
 func (r *Ring) Near(token int64) (hosts, racks []string) {
-	i, _ := slices.BinarySearchFunc(r.Ranges, token, func(rr ReplicaRange, t int64) int { return cmp.Compare(rr.End, t) })
+	i := r.rangeOf(token)
 	if i == len(r.Ranges) {
 		return nil, nil
 	}

@@ -261,6 +261,19 @@ func testRing(t *testing.T, s *cassandra.Session) {
 	if at != math.MaxInt64 {
 		t.Errorf("the ring ends at %d", at)
 	}
+	for range 16 {
+		id := gocql.MustRandomUUID()
+		var token int64
+		if err := s.Query(`INSERT INTO event (id, type) VALUES (?, 'view')`, id).Exec(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Query(`SELECT token(id) FROM event WHERE id = ?`, id).Scan(&token); err != nil || token != cassandra.Token(event.UUID(id)) {
+			t.Errorf("token(%s) is %d, not %d (%v)", id, token, cassandra.Token(event.UUID(id)), err)
+		}
+		if err := s.Query(`DELETE FROM event WHERE id = ?`, id).Exec(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	host, _, _ := strings.Cut(cassandratest.Connection(t).Hosts[0], ":")
 	splits, err := ring.Splits(8, 0)
 	if err != nil || len(splits) != 8 || splits[0].Hosts[0] != host || splits[0].DC != s.DC || len(splits[0].Racks) != 1 {

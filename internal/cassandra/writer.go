@@ -67,6 +67,8 @@ type Writer struct {
 	mu      sync.Mutex
 	pos     int64 // rows acknowledged so far
 	buckets map[event.Day]int
+	ring    *Ring // nil before the first write, and after one that failed: the cluster may have changed
+	sets    []int // of the ring's ranges
 }
 
 // NewWriter makes a writer on an open session.
@@ -95,6 +97,9 @@ func (w *Writer) write(ctx context.Context, events []event.Event, stamp func(eve
 		return err
 	}
 	if err := w.session.execute(ctx, rows, w.options.consistency(), w.options.Concurrency); err != nil {
+		w.mu.Lock()
+		w.ring = nil
+		w.mu.Unlock()
 		return fmt.Errorf("write %d events: %w", len(events), err)
 	}
 	days := map[DayCampaign]struct{}{}
@@ -144,23 +149,41 @@ type partition struct {
 	bucket int
 }
 
-// rows are the statements of the events' rows: one for each row of event,
-// whose partitions are all different, and batches of one partition each for
-// event_by_day.
+// rows are the statements of the events' rows: batches of rows of event, whose
+// partitions are all different, by the replicas that hold them, and batches of
+// one partition each for event_by_day.
 func (w *Writer) rows(ctx context.Context, events []event.Event, stamp func(event.Event) int64) ([]statement, error) {
-	out := make([]statement, 0, len(events)+len(events)/4)
-	groups := NewBulk(insertByDay)
+	replicas, err := w.replicas(ctx)
+	if err != nil {
+		return nil, err
+	}
+	single, groups := newNeighbours(insertEvent), NewBulk(insertByDay)
 	for _, e := range events {
 		n, err := w.BucketsOf(ctx, e.Day())
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, statement{insertEvent, [][]any{{uuid(e.ID), uuid(e.AdID), uuid(e.Campaign), e.TS, e.Type, stamp(e)}}})
+		single.Add(replicas(e.ID), uuid(e.ID), uuid(e.AdID), uuid(e.Campaign), e.TS, e.Type, stamp(e))
 		bucket := event.Bucket(e.ID, n)
 		groups.Add(partition{day: e.Day(), bucket: bucket},
 			e.Day().Time(), bucket, uuid(e.Campaign), e.Type, uuid(e.ID), e.TS, uuid(e.AdID), stamp(e))
 	}
-	return append(out, groups.statements()...), nil
+	return append(single.statements(), groups.statements()...), nil
+}
+
+// replicas tells the sets of nodes apart that hold an event's row.
+func (w *Writer) replicas(ctx context.Context) (func(event.UUID) int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ring == nil {
+		ring, err := w.session.Ring(ctx)
+		if err != nil {
+			return nil, err
+		}
+		w.ring, w.sets = ring, ring.replicaSets()
+	}
+	ring, sets := w.ring, w.sets
+	return func(id event.UUID) int { return sets[ring.rangeOf(Token(id))] }, nil
 }
 
 // BucketsOf is the number of partitions of a day, fixed once for ever by

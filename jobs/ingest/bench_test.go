@@ -13,6 +13,7 @@ import (
 	"tidemill/internal/kafka"
 	"tidemill/internal/stack/stacktest"
 	"tidemill/jobs"
+	"tidemill/jobs/kindtest"
 )
 
 // BenchmarkIngest takes 20,000 events through the door into Kafka, and from
@@ -66,6 +67,8 @@ func BenchmarkIngest(b *testing.B) {
 				total += s.Size
 			}
 		}
-		b.ReportMetric(float64(total)/b.Elapsed().Seconds(), "events/s")
+		ours := float64(total) / b.Elapsed().Seconds()
+		b.ReportMetric(ours, "events/s")
+		b.ReportMetric(ours/cassandratest.BareInserts(b, env.session, kindtest.NewEvents(count, time.Now())), "x-of-bare-inserts")
 	})
 }
