@@ -111,3 +111,27 @@ func TestDecisionsAreIndexed(t *testing.T) {
 		}
 	}
 }
+
+// grouped is a folder with several of its rooms, as in internal/{kafka,s3}.
+var grouped = regexp.MustCompile(`([a-z/]+/)\{([a-z0-9,]+)\}`)
+
+// The page that draws the rooms has all of them; a kind is named without its folder.
+func TestArchitectureNamesEveryRoom(t *testing.T) {
+	text := documents(t)["docs/ARCHITECTURE.md"]
+	text = grouped.ReplaceAllStringFunc(text, func(group string) string {
+		parts := grouped.FindStringSubmatch(group)
+		return parts[1] + strings.ReplaceAll(parts[2], ",", " "+parts[1])
+	})
+	words := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \n`,.;:|()", r) })
+	for _, p := range packages(t) {
+		room, _, _ := roomOf(p.room())
+		if folder, name, _ := strings.Cut(room, "/"); !listed(room) && folder == "jobs" {
+			room = name
+		} else if !listed(room) {
+			room = folder
+		}
+		if !slices.Contains(words, room) && !slices.Contains(supports, p.room()) {
+			t.Errorf("docs/ARCHITECTURE.md does not name %s", room)
+		}
+	}
+}
