@@ -27,7 +27,7 @@ type runCmd struct {
 
 type runList struct {
 	Job    string `placeholder:"NAME" help:"Only runs of this job."`
-	State  string `placeholder:"STATE" help:"Only runs in this state: pending, planning, running, succeeded, failed, skipped, upstream_failed, cancelled."`
+	State  string `placeholder:"STATE" help:"Only runs in this state: pending, queued, planning, running, succeeded, failed, skipped, upstream_failed, cancelled."`
 	Live   bool   `help:"Only runs that have not ended."`
 	Limit  int    `default:"50" help:"At most so many (1 to 1000)."`
 	Offset int    `default:"0" help:"Leave out the first so many."`
