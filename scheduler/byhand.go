@@ -19,11 +19,11 @@ func (c *Core) startRun(r jobs.RunRequest) (jobs.Run, error) {
 	}
 	switch {
 	case j.held != "":
-		return refuse("it is held: "+j.held, "")
+		return refuse("it is held: "+j.held, hintHeld)
 	case j.traits.Service:
 		return refuse("it is a service: it runs until it is paused", "tidemill job resume "+string(r.Job))
 	case r.RequestID == "":
-		return jobs.Run{}, &jobs.Error{Code: jobs.Invalid, Op: "run", Subject: "job " + string(r.Job), Message: "a request needs an id"}
+		return jobs.Run{}, &jobs.Error{Code: jobs.Invalid, Op: "run", Subject: "job " + string(r.Job), Message: "a request needs an id", Hint: "send a request_id: asking again with it gives the same run"}
 	}
 	nominal := r.Nominal
 	if nominal.IsZero() {
@@ -98,7 +98,7 @@ func (c *Core) killRun(id jobs.RunID, reason string) error {
 		return err
 	}
 	if x.rec.State.Final() {
-		return &jobs.Error{Code: jobs.Conflict, Op: "kill", Subject: "run " + string(id), Message: "it is over: " + string(x.rec.State)}
+		return &jobs.Error{Code: jobs.Conflict, Op: "kill", Subject: "run " + string(id), Message: "it is over: " + string(x.rec.State), Hint: "tidemill run show " + string(id) + " says how it went"}
 	}
 	if x.traits.Service {
 		return &jobs.Error{
@@ -152,7 +152,7 @@ func (c *Core) resolve(id jobs.RunID, as jobs.Resolution) (jobs.Run, error) {
 		}
 	}
 	if resolved == 0 {
-		return jobs.Run{}, &jobs.Error{Code: jobs.Conflict, Op: "resolve", Subject: "run " + string(id), Message: "none of its attempts is unknown"}
+		return jobs.Run{}, &jobs.Error{Code: jobs.Conflict, Op: "resolve", Subject: "run " + string(id), Message: "none of its attempts is unknown", Hint: "tidemill run show " + string(id) + " says how they stand"}
 	}
 	c.progress(x)
 	return x.view(), nil
@@ -169,16 +169,16 @@ func (c *Core) backfillJob(r jobs.BackfillRequest) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	refuse := func(code jobs.Code, message string) (int, error) {
-		return 0, &jobs.Error{Code: code, Op: "backfill", Subject: "job " + string(r.Job), Message: message}
+	refuse := func(code jobs.Code, message, hint string) (int, error) {
+		return 0, &jobs.Error{Code: code, Op: "backfill", Subject: "job " + string(r.Job), Message: message, Hint: hint}
 	}
 	switch {
 	case j.sched == nil:
-		return refuse(jobs.Invalid, "it has no schedule, hence no instants")
+		return refuse(jobs.Invalid, "it has no schedule, hence no instants", "run it for an interval: tidemill job run --from --to "+string(r.Job))
 	case j.held != "":
-		return refuse(jobs.Conflict, "it is held: "+j.held)
+		return refuse(jobs.Conflict, "it is held: "+j.held, hintHeld)
 	case !r.From.Before(r.To) || r.To.After(c.now):
-		return refuse(jobs.Invalid, "an interval ends after it begins, and not in the future")
+		return refuse(jobs.Invalid, "an interval ends after it begins, and not in the future", "what is to come, the schedule runs")
 	}
 	n := 0
 	for at := range j.sched.All(r.From.Add(-1)) {
@@ -186,7 +186,7 @@ func (c *Core) backfillJob(r jobs.BackfillRequest) (int, error) {
 			break
 		}
 		if n++; n > maxBackfill {
-			return refuse(jobs.Invalid, fmt.Sprintf("the interval holds more than %d instants; ask for parts of it", maxBackfill))
+			return refuse(jobs.Invalid, fmt.Sprintf("the interval holds more than %d instants", maxBackfill), "ask for parts of it")
 		}
 	}
 	if n > 0 {

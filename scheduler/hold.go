@@ -18,7 +18,7 @@ func (c *Core) holdLaunches(reason string) (jobs.Hold, error) {
 
 func (c *Core) releaseLaunches(reason string) error {
 	if c.meta.Hold == nil {
-		return &jobs.Error{Code: jobs.Conflict, Op: "release", Subject: "launches", Message: "they are not held"}
+		return &jobs.Error{Code: jobs.Conflict, Op: "release", Subject: "launches", Message: "they are not held", Hint: "tidemill framework show says why else tasks wait"}
 	}
 	c.meta.Hold = nil
 	c.holding.set(c.now, false)

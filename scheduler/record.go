@@ -357,6 +357,9 @@ func (c *Core) loadTasks(records []*parsed, held map[jobs.Name]string) {
 	}
 }
 
+// hintHeld is what to do about a job that is held.
+const hintHeld = "a newer tidemill may read it; tidemill state check names what cannot be read"
+
 // hold keeps everything of a job from moving, and names the reason.
 func (c *Core) hold(j *job, why string) {
 	j.held = why
@@ -370,6 +373,6 @@ func (j *job) frozen(op string) error {
 	}
 	return &jobs.Error{
 		Code: jobs.Conflict, Op: op, Subject: "job " + string(j.name), Message: "it is held: " + j.held,
-		Hint: "a newer tidemill may read it; tidemill state check names what cannot be read",
+		Hint: hintHeld,
 	}
 }

@@ -20,7 +20,7 @@ func (c *Core) rerun(id jobs.RunID, failedOnly bool) (jobs.Run, error) {
 		return jobs.Run{}, err
 	}
 	if x.job.held != "" {
-		return jobs.Run{}, notAgain(x, "its job is held: "+x.job.held, "")
+		return jobs.Run{}, notAgain(x, "its job is held: "+x.job.held, hintHeld)
 	}
 	if !x.rec.State.Final() || x.job.traits.Service {
 		return jobs.Run{}, notAgain(x, "it is "+string(x.rec.State), "kill it first, or wait for its end")

@@ -59,7 +59,7 @@ func (c *Core) Next(name jobs.Name, n int) ([]time.Time, error) {
 		return nil, err
 	}
 	if j.sched == nil {
-		return nil, &jobs.Error{Code: jobs.Invalid, Op: "show", Subject: "job " + string(name), Message: "it has no schedule, hence no instants"}
+		return nil, &jobs.Error{Code: jobs.Invalid, Op: "show", Subject: "job " + string(name), Message: "it has no schedule, hence no instants", Hint: "run it now: tidemill job run " + string(name)}
 	}
 	var out []time.Time
 	for at := range j.sched.All(j.floor()) {
@@ -489,7 +489,7 @@ func (c *Core) TaskView(id jobs.TaskID) (jobs.Task, error) {
 			}
 		}
 	}
-	return jobs.Task{}, &jobs.Error{Code: jobs.NotFound, Op: "show", Subject: "task " + string(id), Message: "there is no such task, or history has forgotten it"}
+	return jobs.Task{}, &jobs.Error{Code: jobs.NotFound, Op: "show", Subject: "task " + string(id), Message: "there is no such task, or history has forgotten it", Hint: "tidemill run list names runs, tidemill run show their tasks"}
 }
 
 // Authorize checks a task's token; only a live attempt is given connections.
