@@ -25,18 +25,7 @@ func BenchmarkWarmExecutor(b *testing.B) {
 }
 
 func benchmarkWarmExecutor(b *testing.B, interval time.Duration) {
-	master, err := StartMaster(b.Context(), MasterOptions{AllocationInterval: interval})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(master.Stop)
-	agent, err := StartAgent(b.Context(), AgentOptions{
-		Master: master.Addr(), WorkDir: b.TempDir(), Resources: "cpus:1000;mem:100000;disk:100000",
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(agent.Stop)
+	master, _ := startPairWith(b, MasterOptions{AllocationInterval: interval}, AgentOptions{Resources: "cpus:1000;mem:100000;disk:100000"})
 	f := subscribe(b, master.Addr(), frameworkInfo("bench"))
 	command := "exec " + os.Args[0] + " " + echoArgument
 	executor := mesos.ExecutorInfo{

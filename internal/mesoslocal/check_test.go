@@ -21,22 +21,6 @@ func portOf(t *testing.T, addr net.Addr) uint32 {
 	return uint32(tcp.Port)
 }
 
-// startQuickPair starts a master that offers what is free again soon, and its agent.
-func startQuickPair(t *testing.T) *Master {
-	t.Helper()
-	master, err := StartMaster(t.Context(), MasterOptions{AllocationInterval: 20 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(master.Stop)
-	agent, err := StartAgent(t.Context(), AgentOptions{Master: master.Addr(), WorkDir: t.TempDir(), Hostname: "agent-a"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(agent.Stop)
-	return master
-}
-
 // The first outcome of a check is told; a task that fails its health checks is killed.
 func TestChecks(t *testing.T) {
 	page := httptest.NewServer(http.NotFoundHandler())
@@ -78,7 +62,7 @@ func TestChecks(t *testing.T) {
 		{"unhealthy-command", health(mesos.HealthCheck{Type: mesos.HealthCheck_COMMAND,
 			Command: &mesos.CommandInfo{Value: text("exit 1")}}), nil, &no},
 	}
-	master := startQuickPair(t)
+	master, _ := startPairWith(t, MasterOptions{AllocationInterval: 20 * time.Millisecond}, AgentOptions{}) // what is free is offered again soon
 	f := subscribe(t, master.Addr(), frameworkInfo("checks"))
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

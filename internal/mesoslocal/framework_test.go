@@ -188,14 +188,25 @@ func frameworkInfo(name string) mesos.FrameworkInfo {
 	}
 }
 
+// startPair starts a master and an agent, which end with the test.
 func startPair(t testing.TB) (*Master, *Agent) {
 	t.Helper()
-	master, err := StartMaster(t.Context(), MasterOptions{})
+	return startPairWith(t, MasterOptions{}, AgentOptions{Hostname: "agent-a"})
+}
+
+// startPairWith is startPair with options; what the agent cannot be without is filled in.
+func startPairWith(t testing.TB, m MasterOptions, a AgentOptions) (*Master, *Agent) {
+	t.Helper()
+	master, err := StartMaster(t.Context(), m)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(master.Stop)
-	agent, err := StartAgent(t.Context(), AgentOptions{Master: master.Addr(), WorkDir: t.TempDir(), Hostname: "agent-a"})
+	a.Master = master.Addr()
+	if a.WorkDir == "" {
+		a.WorkDir = t.TempDir()
+	}
+	agent, err := StartAgent(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
 	}

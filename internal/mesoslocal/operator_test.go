@@ -31,17 +31,7 @@ func operate(t *testing.T, master *Master, path, document string) string {
 
 // What is reserved is offered to its role only, and to that role first of all.
 func TestStaticReservation(t *testing.T) {
-	master, err := StartMaster(t.Context(), MasterOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(master.Stop)
-	agent, err := StartAgent(t.Context(), AgentOptions{
-		Master: master.Addr(), WorkDir: t.TempDir(), Resources: "cpus(ingest):2;mem(ingest):512;mem:64"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(agent.Stop)
+	master, _ := startPairWith(t, MasterOptions{}, AgentOptions{Resources: "cpus(ingest):2;mem(ingest):512;mem:64"})
 	other := subscribe(t, master.Addr(), frameworkInfo("other"))
 	offer := other.offer()
 	if len(offer.Resources) != 1 || offer.Resources[0].Scalar.Value != 64 {

@@ -73,17 +73,8 @@ func gone(pid int) bool {
 // A daemon that left its session, its environment and its parent is still ended with
 // the container.
 func TestContainerEndsDaemons(t *testing.T) {
-	master, err := StartMaster(t.Context(), MasterOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(master.Stop)
 	dir := t.TempDir()
-	agent, err := StartAgent(t.Context(), AgentOptions{Master: master.Addr(), WorkDir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(agent.Stop)
+	master, _ := startPairWith(t, MasterOptions{}, AgentOptions{WorkDir: dir})
 	f := subscribe(t, master.Addr(), frameworkInfo("daemons"))
 	offer := f.offer()
 	const daemon = `env -i setsid /bin/sh -c 'cd /; /bin/sh -c "echo \$\$ > '$PWD'/pid; exec sleep 1000" > /dev/null 2>&1 &'`
@@ -174,17 +165,8 @@ func TestLifelineEndsExecutors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	master, err := StartMaster(t.Context(), MasterOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(master.Stop)
 	dir := t.TempDir()
-	agent, err := StartAgent(t.Context(), AgentOptions{Master: master.Addr(), WorkDir: dir, Lifeline: line})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(agent.Stop)
+	master, _ := startPairWith(t, MasterOptions{}, AgentOptions{WorkDir: dir, Lifeline: line})
 	f := subscribe(t, master.Addr(), frameworkInfo("lifeline"))
 	offer := f.offer()
 	f.launch([]mesos.OfferID{offer.ID}, commandTask("held", offer, "echo $$ > pid; exec sleep 1000"))
@@ -198,17 +180,8 @@ func TestLifelineEndsExecutors(t *testing.T) {
 
 // A supervisor that is killed itself takes its container along.
 func TestSupervisorKilled(t *testing.T) {
-	master, err := StartMaster(t.Context(), MasterOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(master.Stop)
 	dir := t.TempDir()
-	agent, err := StartAgent(t.Context(), AgentOptions{Master: master.Addr(), WorkDir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(agent.Stop)
+	master, _ := startPairWith(t, MasterOptions{}, AgentOptions{WorkDir: dir})
 	f := subscribe(t, master.Addr(), frameworkInfo("supervisor"))
 	offer := f.offer()
 	f.launch([]mesos.OfferID{offer.ID}, commandTask("orphan", offer, "echo $$ > pid; exec sleep 1000"))

@@ -104,7 +104,7 @@ func (e *executor) stopTimers() {
 func (e *executor) live() []*task {
 	var list []*task
 	for _, t := range e.tasks {
-		if !terminal(t.state) {
+		if !wire.Terminal(t.state) {
 			list = append(list, t)
 		}
 	}
@@ -155,13 +155,4 @@ func (a *Agent) grace(e *executor) time.Duration {
 // runDir is the path of a run below slaves/, in the work directory and in meta/.
 func runDir(agentID, frameworkID, executorID, container string) string {
 	return filepath.Join("slaves", agentID, "frameworks", frameworkID, "executors", executorID, "runs", container)
-}
-
-func terminal(state mesos.TaskState) bool {
-	switch state {
-	case mesos.TASK_FINISHED, mesos.TASK_FAILED, mesos.TASK_KILLED, mesos.TASK_ERROR, mesos.TASK_LOST,
-		mesos.TASK_DROPPED, mesos.TASK_GONE, mesos.TASK_GONE_BY_OPERATOR:
-		return true
-	}
-	return false
 }

@@ -119,7 +119,7 @@ func (a *Agent) take(e *executor, status mesos.TaskStatus) {
 		status.Timestamp = new(wire.Unix(time.Now()))
 	}
 	if t := e.tasks[status.TaskID.Value]; t != nil {
-		if t.status != nil && string(t.status.UUID) == string(status.UUID) || terminal(t.state) {
+		if t.status != nil && string(t.status.UUID) == string(status.UUID) || wire.Terminal(t.state) {
 			a.confirm(e, status) // sent again by an executor that missed its acknowledgement
 			return
 		}

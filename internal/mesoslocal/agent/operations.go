@@ -98,7 +98,7 @@ func (a *Agent) operate(order *wire.Operation) {
 	if order.ID == "" {
 		return
 	}
-	op := &operation{wait: firstRetry, done: wire.OperationDone{FrameworkID: order.FrameworkID, ID: order.ID, UUID: newUUID()}}
+	op := &operation{wait: firstRetry, done: wire.OperationDone{FrameworkID: order.FrameworkID, ID: order.ID, UUID: wire.NewUUID()}}
 	a.operations[string(op.done.UUID)] = op
 	a.armOperation(op)
 	a.tellOperation(op)

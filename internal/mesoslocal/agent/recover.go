@@ -150,7 +150,7 @@ func (e *executor) replayAck(ack *ackRecord, pending map[string][]mesos.TaskStat
 		return
 	}
 	pending[ack.Task] = updates[1:]
-	if t := e.tasks[ack.Task]; t != nil && terminal(*updates[0].State) {
+	if t := e.tasks[ack.Task]; t != nil && wire.Terminal(*updates[0].State) {
 		e.complete(t)
 	}
 }

@@ -99,7 +99,7 @@ func (a *Agent) executorInfo(f *framework, info mesos.TaskInfo, ofGroup *wire.Ex
 // launchOnNew starts an executor with its first tasks.
 func (a *Agent) launchOnNew(f *framework, info mesos.ExecutorInfo, command bool, l *launch) {
 	e := &executor{
-		framework: f, info: info, command: command, container: uuidText(newUUID()), tasks: map[string]*task{},
+		framework: f, info: info, command: command, container: wire.NewID(), tasks: map[string]*task{},
 		ending: mesos.REASON_EXECUTOR_TERMINATED, why: "Executor terminated",
 	}
 	run := runDir(a.id, f.id(), e.id(), e.container)
@@ -161,7 +161,7 @@ func (a *Agent) exited(e *executor, status int) {
 // kill ends a task on the scheduler's order.
 func (a *Agent) kill(order *wire.Kill) {
 	e, t := a.find(order.FrameworkID, order.TaskID)
-	if t == nil || terminal(t.state) {
+	if t == nil || wire.Terminal(t.state) {
 		return
 	}
 	var policy *mesos.KillPolicy

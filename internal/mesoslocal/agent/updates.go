@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bytes"
-	"crypto/rand"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -101,7 +100,7 @@ func (a *Agent) acknowledge(ack *wire.Acknowledge) {
 	s.pending = s.pending[1:]
 	if e, t := a.find(ack.FrameworkID, ack.TaskID); t != nil {
 		e.journal.acknowledged(ack.TaskID, ack.UUID)
-		if terminal(*head.State) {
+		if wire.Terminal(*head.State) {
 			e.complete(t)
 			a.tidy(e)
 		}
@@ -130,7 +129,7 @@ func (a *Agent) report(e *executor, t *task, state mesos.TaskState, reason mesos
 	}
 	status := mesos.TaskStatus{
 		TaskID: t.info.TaskID, State: &state, Reason: &reason, Message: &message,
-		Source: mesos.SOURCE_AGENT.Enum(), Timestamp: new(wire.Unix(time.Now())), UUID: newUUID(),
+		Source: mesos.SOURCE_AGENT.Enum(), Timestamp: new(wire.Unix(time.Now())), UUID: wire.NewUUID(),
 		AgentID: &mesos.AgentID{Value: a.id}, ExecutorID: &mesos.ExecutorID{Value: e.id()},
 	}
 	a.accept(e, t, status)
@@ -148,11 +147,4 @@ func (a *Agent) accept(e *executor, t *task, status mesos.TaskStatus) {
 	}
 	e.journal.updated(status)
 	a.enqueue(e.framework.id(), status)
-}
-
-func newUUID() []byte {
-	u := make([]byte, 16)
-	_, _ = rand.Read(u) // never fails
-	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
-	return u
 }

@@ -4,7 +4,6 @@ package command
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -190,7 +189,7 @@ func (e *Executor) await(process *process) {
 	}
 	last := e.status(state, message)
 	if e.unhealthy {
-		last.Healthy = ptr(false)
+		last.Healthy = new(false)
 	}
 	e.send(last)
 }
@@ -243,12 +242,9 @@ func (e *Executor) report(state mesos.TaskState, message string) { e.send(e.stat
 // status makes an update; mu is held. It says that the task is checked, where it is, but
 // not with which outcome: that is for updates of the check.
 func (e *Executor) status(state mesos.TaskState, message string) mesos.TaskStatus {
-	uuid := make([]byte, 16)
-	_, _ = rand.Read(uuid) // never fails
-	uuid[6], uuid[8] = uuid[6]&0x0f|0x40, uuid[8]&0x3f|0x80
 	status := mesos.TaskStatus{
 		TaskID: e.task.TaskID, State: &state, Source: mesos.SOURCE_EXECUTOR.Enum(), ExecutorID: &e.id,
-		Timestamp: ptr(wire.Unix(time.Now())), UUID: uuid,
+		Timestamp: new(wire.Unix(time.Now())), UUID: wire.NewUUID(),
 	}
 	if message != "" {
 		status.Message = &message

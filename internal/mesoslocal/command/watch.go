@@ -84,23 +84,21 @@ func checkStatus(info *mesos.CheckInfo, found *outcome) *mesos.CheckStatusInfo {
 	case mesos.CheckInfo_COMMAND:
 		status.Command = &mesos.CheckStatusInfo_Command{}
 		if found != nil {
-			status.Command.ExitCode = ptr(int32(*found))
+			status.Command.ExitCode = new(int32(*found))
 		}
 	case mesos.CheckInfo_HTTP:
 		status.HTTP = &mesos.CheckStatusInfo_Http{}
 		if found != nil {
-			status.HTTP.StatusCode = ptr(uint32(*found))
+			status.HTTP.StatusCode = new(uint32(*found))
 		}
 	case mesos.CheckInfo_TCP:
 		status.TCP = &mesos.CheckStatusInfo_Tcp{}
 		if found != nil {
-			status.TCP.Succeeded = ptr(*found == 1)
+			status.TCP.Succeeded = new(*found == 1)
 		}
 	}
 	return status
 }
-
-func ptr[T any](value T) *T { return &value }
 
 // checked reports a check's outcome, if it is another than before.
 func (e *Executor) checked(status *mesos.CheckStatusInfo) {

@@ -247,7 +247,7 @@ func (m *Master) adoptTask(a *agent, carried wire.Task, news string) {
 		info := carried.Info.Value
 		t = &task{
 			info: &info, framework: f.id, agent: a.id, executor: carried.ExecutorID,
-			role: roleOf(info.Resources), amount: resources.Of(info.Resources), released: terminal(mesos.TaskState(carried.State)),
+			role: roleOf(info.Resources), amount: resources.Of(info.Resources), released: wire.Terminal(mesos.TaskState(carried.State)),
 		}
 		f.tasks[t.id()] = t
 		if !t.released {

@@ -146,7 +146,7 @@ func (m *Master) acknowledge(f *framework, ack *scheduler.Call_Acknowledge) {
 		return
 	}
 	if t := a.tasks[f.id][ack.TaskID.Value]; t != nil && string(t.updateUUID) == string(ack.UUID) &&
-		t.updateState != nil && terminal(*t.updateState) {
+		t.updateState != nil && wire.Terminal(*t.updateState) {
 		m.forget(t)
 	}
 	a.send(wire.ToAgent{Acknowledge: &wire.Acknowledge{FrameworkID: f.id, TaskID: ack.TaskID.Value, UUID: ack.UUID}})

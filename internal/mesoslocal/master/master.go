@@ -4,7 +4,6 @@ package master
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -124,7 +123,7 @@ func Start(ctx context.Context, options Options) (*Master, error) {
 	}
 	m := &Master{
 		opts: opts, log: opts.Log.With().Str("mesos", "master").Logger(),
-		id: newUUID(), listener: listener, registry: store, started: time.Now(),
+		id: wire.NewID(), listener: listener, registry: store, started: time.Now(),
 		frameworks:  map[string]*framework{},
 		removed:     newHistory[*framework](50),
 		agents:      map[string]*agent{},
@@ -257,16 +256,4 @@ func (m *Master) info() *mesos.MasterInfo {
 var masterCapabilities = []mesos.MasterInfo_Capability_Type{
 	mesos.MasterInfo_Capability_AGENT_UPDATE,
 	mesos.MasterInfo_Capability_AGENT_DRAINING,
-}
-
-func newUUID() string {
-	u := newUUIDBytes()
-	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
-}
-
-func newUUIDBytes() []byte {
-	u := make([]byte, 16)
-	_, _ = rand.Read(u) // never fails
-	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
-	return u
 }

@@ -16,7 +16,7 @@ type metrics struct {
 }
 
 func (c *metrics) observe(status mesos.TaskStatus) {
-	if !terminal(*status.State) {
+	if !wire.Terminal(*status.State) {
 		return
 	}
 	if c.ended == nil {

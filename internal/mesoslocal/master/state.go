@@ -214,12 +214,3 @@ func (h *history[T]) add(item T) {
 		h.items = append(h.items[:0:0], h.items[extra:]...)
 	}
 }
-
-func terminal(state mesos.TaskState) bool {
-	switch state {
-	case mesos.TASK_FINISHED, mesos.TASK_FAILED, mesos.TASK_KILLED, mesos.TASK_ERROR, mesos.TASK_LOST,
-		mesos.TASK_DROPPED, mesos.TASK_GONE, mesos.TASK_GONE_BY_OPERATOR:
-		return true
-	}
-	return false
-}

@@ -23,7 +23,7 @@ func (m *Master) serveSubscribe(w http.ResponseWriter, r *http.Request, call *sc
 		wire.Text(w, http.StatusBadRequest, "Subscribe calls should not include the '"+streamHeader+"' header")
 		return
 	}
-	stream, streamID := wire.NewStream(body.Accept), newUUID()
+	stream, streamID := wire.NewStream(body.Accept), wire.NewID()
 	id := m.subscribe(call.Subscribe, stream, streamID)
 	w.Header().Set(streamHeader, streamID)
 	m.tasks.Add(1)
@@ -195,7 +195,7 @@ func (m *Master) removeFramework(f *framework) {
 		m.withdraw(o)
 	}
 	for _, t := range slices.Collect(maps.Values(f.tasks)) {
-		if !terminal(t.state) {
+		if !wire.Terminal(t.state) {
 			t.state = mesos.TASK_KILLED
 		}
 		m.forget(t)

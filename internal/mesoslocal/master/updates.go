@@ -34,7 +34,7 @@ func (m *Master) update(a *agent, update *wire.Update) {
 		t.updateState, t.updateUUID = status.State, status.UUID
 		t.status = &status
 		t.note(status)
-		if terminal(t.state) {
+		if wire.Terminal(t.state) {
 			m.release(t)
 		}
 		m.metrics.observe(status)
