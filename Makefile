@@ -91,7 +91,11 @@ faults: tools setup ## Break a cluster of real processes for DURATION (5m) a pas
 conformance: build setup ## Hold the Mesos adapters and the local Mesos against recordings of a real one
 	@bin/tidemill stack run --no-kafka --no-cassandra --no-s3 -- \
 		go test ./internal/mesos ./internal/mesoslocal -run '^TestConformance$$|^TestEveryRecording' -count 1 -v \
-		| grep -E 'conformance:|FAIL|^ok'
+		| awk '/FAIL/ { print } \
+			sub(/^.*conformance differs: /, "differs by design: ") { print } \
+			sub(/^.*conformance: client /, "") { client = $$0; next } \
+			sub(/^.*conformance: server /, "") { server = $$0; next } \
+			END { print "conformance: client " client ", server " server }'
 
 .PHONY: bench
 bench: build setup ## Run the benchmarks that match BENCH; all of them write docs/benchmarks.md (half an hour)
