@@ -532,6 +532,45 @@ func TestOneInstantOutsideTheWindowIsSkipped(t *testing.T) {
 	}
 }
 
+// TestInstantsInTimeAreNotMissed: however short the window, and however long
+// the jitter, what is due is run; and what was missed is not.
+func TestInstantsInTimeAreNotMissed(t *testing.T) {
+	for _, c := range []struct {
+		window, jitter, late time.Duration
+		runs                 int
+	}{
+		{0, 0, 15 * time.Millisecond, 1},
+		{0, 0, inTime, 1},
+		{0, 0, inTime + time.Second, 0},
+		{time.Minute, 23 * time.Hour, 15 * time.Millisecond, 1},
+		{time.Minute, 23 * time.Hour, 2 * time.Minute, 0},
+	} {
+		window := jobs.Duration(c.window)
+		j := scheduled("0 0 * * *", jobs.CatchUp{Window: &window, Mode: jobs.CatchUpAll})
+		j.Schedule.Jitter = schedule.Duration(c.jitter)
+		s := newScript(t, j)
+		first, ok := s.core.jobs["j"].sched.Next(s.now)
+		if !ok || c.jitter > 0 && first.Actual.Sub(first.Nominal) < 2*c.window {
+			t.Fatalf("the first instant is %v", first)
+		}
+		s.now = first.Actual.Add(c.late)
+		s.step(Tick{})
+		if n := len(s.core.runs); n != c.runs {
+			t.Errorf("%+v: %d runs", c, n)
+		}
+	}
+	window := jobs.Duration(5 * time.Minute)
+	j := scheduled("* * * * *", jobs.CatchUp{Window: &window, Mode: jobs.CatchUpAll})
+	j.Schedule.Jitter = schedule.Duration(24 * time.Hour)
+	s := newScript(t, j)
+	s.now = s.now.Add(36 * time.Hour)
+	s.step(Tick{})
+	state := s.core.jobs["j"].state
+	if len(state.Backlog) != 1 || state.Backlog[0].Until.Sub(state.Backlog[0].After) < 3*time.Minute {
+		t.Errorf("backlog %v, want the last five minutes that were due", state.Backlog)
+	}
+}
+
 func TestHeldJobsTasksAreLeftAlone(t *testing.T) {
 	s := newScript(t, manual(nil))
 	s.start("j", "1")

@@ -186,7 +186,7 @@ func (c *Core) takeDue(j *job) {
 	j.due = time.Time{}
 	c.touch(stateChange{j})
 	switch {
-	case last.Nominal.Equal(first.Nominal) && !c.outsideWindow(j, last.Nominal):
+	case last.Nominal.Equal(first.Nominal) && !c.missed(j, last):
 		c.createScheduled(j, first, jobs.BySchedule)
 	default:
 		c.takeMissed(j, floor, first, last)
@@ -205,9 +205,13 @@ func (c *Core) lastDue(j *job, first schedule.Instant) schedule.Instant {
 	return last
 }
 
-// outsideWindow says whether an instant is too old to be caught up with.
-func (c *Core) outsideWindow(j *job, at time.Time) bool {
-	return at.Before(c.now.Add(-time.Duration(*j.rec.Job.Schedule.CatchUp.Window)))
+// inTime is how late the latest instant may be taken without having been
+// missed: a failover takes no longer, and no clock wakes on time.
+const inTime = 10 * time.Second
+
+// missed says whether the latest instant that is due is too old to be run.
+func (c *Core) missed(j *job, last schedule.Instant) bool {
+	return c.now.Sub(last.Actual) > max(j.rec.Job.Schedule.CatchUp.Window.D(), inTime)
 }
 
 // takeMissed deals with several due instants, or one that is too old: the
@@ -222,7 +226,8 @@ func (c *Core) takeMissed(j *job, floor time.Time, first, last schedule.Instant)
 		c.skip(j, first.Nominal, previous.Nominal, "missed; catch-up runs the latest only")
 	default:
 		after := floor
-		if window := c.now.Add(-time.Duration(*catchUp.Window)); window.After(after) {
+		due := last.Nominal.Sub(last.Actual) // their jitter does not make them older
+		if window := c.now.Add(due - catchUp.Window.D()); window.After(after) {
 			after = window
 		}
 		if !first.Nominal.After(after) {
@@ -236,7 +241,7 @@ func (c *Core) takeMissed(j *job, floor time.Time, first, last schedule.Instant)
 			j.state.Backlog = append(j.state.Backlog, backlog{After: after, Until: previous.Nominal})
 		}
 	}
-	if c.outsideWindow(j, last.Nominal) {
+	if c.missed(j, last) {
 		c.skip(j, last.Nominal, last.Nominal, tooOld)
 		return
 	}
