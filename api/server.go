@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
@@ -109,10 +111,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 func (s *Server) routes() http.Handler {
 	r := chi.NewRouter()
 	r.Use(s.named, s.measured, s.recovered, s.sameSite, s.authorized)
+	r.Use(middleware.GetHead) // for balancers, and Mesos, which asks for an artifact's size first
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, rest.NewProblem(http.StatusNotFound, "nothing is at "+r.URL.Path, "the API is described at /openapi.json"))
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", strings.Join(allowed(r), ", "))
 		writeProblem(w, r, rest.NewProblem(http.StatusMethodNotAllowed, r.Method+" is not possible at "+r.URL.Path, "the API is described at /openapi.json"))
 	})
 	// What every scheduler answers for itself.
@@ -122,7 +126,6 @@ func (s *Server) routes() http.Handler {
 		r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{}))
 	}
 	r.Get(artifactPrefix+"{sum}", s.artifact)
-	r.Head(artifactPrefix+"{sum}", s.artifact) // Mesos asks for its size first
 	s.page(r)
 	chronos.New(chronos.Options{Scheduler: s.Scheduler, Kinds: s.Kinds, User: s.User, Log: s.Log}).Mount(r, s.led)
 	// What only the leader answers.
@@ -131,6 +134,20 @@ func (s *Server) routes() http.Handler {
 		s.operations(humachi.New(r, config(s.Version)))
 	})
 	return r
+}
+
+// allowed are the methods that the request's path answers.
+func allowed(r *http.Request) []string {
+	var methods []string
+	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		if !chi.RouteContext(r.Context()).Routes.Match(chi.NewRouteContext(), m, r.URL.Path) {
+			continue
+		}
+		if methods = append(methods, m); m == http.MethodGet {
+			methods = append(methods, http.MethodHead)
+		}
+	}
+	return methods
 }
 
 func (s *Server) operations(api huma.API) {

@@ -334,6 +334,31 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// TestHeadAndAllow: what is answered to GET is to HEAD, and a refused method is told the others.
+func TestHeadAndAllow(t *testing.T) {
+	server := httptest.NewServer(newServer(t, nil))
+	defer server.Close()
+	for ask, want := range map[string]string{
+		"HEAD /healthz": "200 ", "HEAD /readyz": "200 ", "HEAD /": "200 ", "HEAD /v1/jobs": "200 ", "HEAD /v1/nothing": "404 ",
+		"HEAD /v1/jobs/none": "404 ",
+		"PATCH /v1/jobs":     "405 GET, HEAD, POST", "POST /v1/jobs/a": "405 GET, HEAD, PUT, DELETE", "GET /v1/jobs/a/pause": "405 POST",
+	} {
+		method, path, _ := strings.Cut(ask, " ")
+		r, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := server.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := text(t, res)
+		if got := fmt.Sprintf("%d %s", res.StatusCode, res.Header.Get("Allow")); got != want || (method == "HEAD") != (body == "") {
+			t.Errorf("%s: %s with %q, want %s", ask, got, body, want)
+		}
+	}
+}
+
 func TestCheckListen(t *testing.T) {
 	tests := []struct {
 		addr, token string
