@@ -3,6 +3,7 @@ package zk
 import (
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 )
 
@@ -61,7 +62,7 @@ func withPort(host string) (string, error) {
 		return "", fmt.Errorf("a host is empty")
 	}
 	if name, port, err := net.SplitHostPort(host); err == nil {
-		if name == "" || port == "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || name == "" {
 			return "", fmt.Errorf("%q is no host:port", host)
 		}
 		return net.JoinHostPort(name, port), nil

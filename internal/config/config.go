@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -213,14 +215,10 @@ func parseS3(text string) (jobs.S3Connection, error) {
 func (o Options) check() error {
 	var e jobs.FieldErrors
 	for _, name := range slices.Sorted(maps.Keys(o.Connections.Kafka)) {
-		if len(o.Connections.Kafka[name].Brokers) == 0 {
-			e.Addf("connections.kafka."+name+".brokers", "names no broker")
-		}
+		checkServers(&e, "connections.kafka."+name+".brokers", "broker", o.Connections.Kafka[name].Brokers)
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Connections.Cassandra)) {
-		if len(o.Connections.Cassandra[name].Hosts) == 0 {
-			e.Addf("connections.cassandra."+name+".hosts", "names no host")
-		}
+		checkServers(&e, "connections.cassandra."+name+".hosts", "host", o.Connections.Cassandra[name].Hosts)
 	}
 	for _, role := range o.Framework.Roles() {
 		if role == "" || role == "." || role == ".." || strings.HasPrefix(role, "-") || strings.ContainsAny(role, " \t\r\n\\") {
@@ -233,6 +231,22 @@ func (o Options) check() error {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
 	return nil
+}
+
+// checkServers refuses what no server can be reached by.
+func checkServers(e *jobs.FieldErrors, field, what string, servers []string) {
+	if len(servers) == 0 {
+		e.Addf(field, "names no %s", what)
+	}
+	for i, server := range servers {
+		host, port, err := net.SplitHostPort(server)
+		if err != nil && (!strings.Contains(server, ":") || net.ParseIP(server) != nil) {
+			host, port, err = server, "1", nil // the usual one
+		}
+		if n, wrong := strconv.ParseUint(port, 10, 16); err != nil || wrong != nil || n == 0 || host == "" || strings.ContainsAny(host, " /@") {
+			e.Addf(fmt.Sprintf("%s[%d]", field, i), "%q is neither a host nor host:port", server)
+		}
+	}
 }
 
 // Bounds of what the store holds of finished runs, and of Cassandra's TTL.
