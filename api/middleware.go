@@ -19,6 +19,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"tidemill/api/chronos"
 	"tidemill/internal/rest"
 )
 
@@ -227,6 +228,10 @@ func writeText(w http.ResponseWriter, text string) {
 func writeProblem(w http.ResponseWriter, r *http.Request, p *rest.Problem) {
 	p.RequestID, _ = r.Context().Value(requestIDKey{}).(string)
 	maps.Copy(w.Header(), p.GetHeaders())
+	if chronos.Answers(r.URL.Path) {
+		chronos.Fail(w, p.Status, p.Detail+" ("+p.Hint+")")
+		return
+	}
 	w.Header().Set("Content-Type", rest.ProblemJSON)
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // the caller may be gone

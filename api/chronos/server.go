@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,12 +66,20 @@ const answerTimeout = 20 * time.Second
 func (s *Server) Mount(r chi.Router, led func(http.Handler) http.Handler) {
 	r.With(open).Get("/ping", func(w http.ResponseWriter, _ *http.Request) { write(w, rest.Text, "pong") })
 	r.With(open, led).Get("/leader", s.handle(s.leader))
-	for _, base := range []string{"/v1/scheduler", "/scheduler"} { // 3.x and 2.x
+	for _, base := range bases() {
 		r.Route(base, func(r chi.Router) {
 			r.Use(open, led)
 			s.routes(r)
 		})
 	}
+}
+
+func bases() []string { return []string{"/v1/scheduler", "/scheduler"} } // 3.x and 2.x
+
+// Answers says whether clients of Chronos ask for a path, so that its failures
+// are to be told in Chronos's form, whoever tells them.
+func Answers(path string) bool {
+	return slices.ContainsFunc(bases(), func(base string) bool { return strings.HasPrefix(path, base+"/") })
 }
 
 func (s *Server) routes(r chi.Router) {
@@ -149,9 +158,16 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		s.Log.Warn().Err(err).Str("method", r.Method).Str("path", r.URL.Path).Msg("request of Chronos's API failed")
 	}
+	Fail(w, status, inChronosWords(err).Error())
+}
+
+// Fail answers as Chronos does where something failed. What is no client's
+// fault is 500: Chronos knew no other.
+func Fail(w http.ResponseWriter, status int, message string) {
+	status = min(status, http.StatusInternalServerError)
 	w.Header().Set("Content-Type", rest.JSON)
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, document(failure{Message: inChronosWords(err).Error(), Status: http.StatusText(status)}))
+	_, _ = io.WriteString(w, document(failure{Message: message, Status: http.StatusText(status)})) // the caller may be gone
 }
 
 // inChronosWords calls the fields that are at fault as the caller did.
