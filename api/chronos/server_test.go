@@ -196,10 +196,10 @@ func TestFailsInChronosForm(t *testing.T) {
 		{"", false, "", "/scheduler/jobs", `"no scheduler leads now (ask again in a moment; /v1/status says more)","status":"Internal Server Error"}`, 500},
 		{gone.URL, true, "", "/v1/scheduler/jobs", `"status":"Internal Server Error"}`, 500},
 		{"", false, "s3cret", "/v1/scheduler/jobs", `"status":"Unauthorized"}`, 401},
-		{"", false, "", "/v1/scheduler/none", `"status":"Not Found"}`, 404},
+		{"self", true, "", "/v1/scheduler/none", `"status":"Not Found"}`, 404},
 		{"", false, "", "/v1/schedulers", `"status":404`, 404},
 	} {
-		h := newServer(t, &apitest.Scheduler{}, func() (string, bool, bool) { return c.leader, false, c.known }, c.token)
+		h := newServer(t, &apitest.Scheduler{}, func() (string, bool, bool) { return c.leader, c.leader == "self", c.known }, c.token)
 		res, body := ask(h, "GET", c.path, "")
 		if res.StatusCode != c.code || !strings.HasSuffix(body, c.want) && c.path != "/v1/schedulers" || !strings.Contains(body, c.want) {
 			t.Errorf("%s of %q: %d %s, want %d %s", c.path, c.leader, res.StatusCode, body, c.code, c.want)
