@@ -320,6 +320,20 @@ func TestConfigShow(t *testing.T) {
 	s.run(t, "config", "show", "--s3", "key:s3cret").want(t, exitUsage, "", "http://KEY:SECRET@host:port")
 }
 
+// TestSchedulerRefusesAtOnce: what can never work is said before anything is waited for.
+func TestSchedulerRefusesAtOnce(t *testing.T) {
+	s := newShell(t, "")
+	for hint, flags := range map[string][]string{
+		"not given: --zk":              {"--master", "m-1"},
+		"zk://host1:2181":              {"--master", "m-1", "--zk", "zk://"},
+		"is no host:port":              {"--master", "m-1:5050,,m-2:5050", "--zk", "zk-1"},
+		"a host is empty":              {"--master", "zk:///mesos", "--zk", "zk-1"},
+		"--advertise http://HOST:PORT": {"--master", "m-1", "--zk", "zk-1", "--listen", "0.0.0.0:8470"},
+	} {
+		s.run(t, append([]string{"scheduler"}, flags...)...).want(t, exitUsage, "", hint)
+	}
+}
+
 func TestDoctor(t *testing.T) {
 	s := newShell(t, "")
 	s.SetStatus(jobs.Status{Leading: true, Subscribed: true, Master: "m:5050", Jobs: 3})
@@ -342,6 +356,7 @@ func TestDoctor(t *testing.T) {
 	s.run(t, "doctor", "--master", secure.Listener.Addr().String()).want(t, exitOK, "ok    master", "")
 	s.run(t, "doctor", "--master", secure.URL).want(t, exitFailed, "unknown authority", "1 check failed")
 	s.run(t, "doctor", "--master", secure.URL, "--mesos-ca", file(t, "ca.pem", "no certificate")).want(t, exitUsage, "", "ca.pem holds no certificate")
+	s.run(t, "doctor", "--master", "zk://me:p@ss/word@"+addr+"/mesos").want(t, exitFailed, "dial tcp "+addr, "1 check failed")
 	s.run(t, "doctor", "--cassandra", addr).want(t, exitFailed, "tidemill stack up", "1 check failed")
 }
 

@@ -237,7 +237,9 @@ func addressesOf(o config.Options, secure *tls.Config) []address {
 		}
 	}
 	servers := func(s string) []string {
-		s, _, _ = strings.Cut(strings.TrimPrefix(s, "zk://"), "/")
+		s = strings.TrimPrefix(s, "zk://")
+		s = s[strings.LastIndexByte(s, '@')+1:] // before it are a user and a password
+		s, _, _ = strings.Cut(s, "/")
 		return strings.Split(s, ",")
 	}
 	add("zookeeper", "2181", servers(o.ZK)...)

@@ -67,6 +67,9 @@ func (cmd schedulerCmd) Run(ctx context.Context, g *globals, log zerolog.Logger)
 	if err == nil {
 		err = checkMasters(o.Master)
 	}
+	if err == nil {
+		err = checkAdvertise(o)
+	}
 	if err != nil {
 		return &exitError{Code: exitUsage, Err: err}
 	}
@@ -130,6 +133,19 @@ func checkMasters(masters string) (err error) {
 		_, err = mesos.ParseMasters(masters)
 	}
 	return err
+}
+
+// checkAdvertise refuses a scheduler that others could not call: agents fetch
+// the executor from it, and executors their connections.
+func checkAdvertise(o config.Options) error {
+	host, _, err := net.SplitHostPort(o.Listen)
+	if ip := net.ParseIP(host); err == nil && o.Advertise == "" && (host == "" || ip.IsUnspecified()) {
+		return &jobs.Error{
+			Code: jobs.Invalid, Op: "start the scheduler", Message: "--listen " + o.Listen + " names no host that others could call",
+			Hint: "say it with --advertise http://HOST:PORT",
+		}
+	}
+	return nil
 }
 
 // findMasters makes the detector that the address of the masters asks for.

@@ -143,6 +143,7 @@ func (f Flags) Options(tokenFile string) (Options, error) {
 			*field = given
 		}
 	}
+	o.Advertise = strings.TrimSuffix(o.Advertise, "/")
 	o.Framework.GPUs = o.Framework.GPUs || f.GPUs
 	o.Framework.RegionAware = o.Framework.RegionAware || f.RegionAware
 	if f.FailoverTimeout != 0 {
@@ -225,6 +226,12 @@ func (o Options) check() error {
 			e.Addf("framework.role", "%q is no role for Mesos", role)
 		}
 	}
+	if u, err := url.Parse(o.Advertise); o.Advertise != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "") {
+		e.Addf("advertise", "%q is no base URL like http://mill-1:8470", o.Advertise)
+	}
+	if a := o.ArtifactURL; a != "" && !strings.HasPrefix(a, "/") && !strings.Contains(a, "://") {
+		e.Addf("artifact_url", "%q is neither a base URL nor a path on the agents", a)
+	}
 	e.NotNegative("framework.failover_timeout", o.Framework.FailoverTimeout)
 	o.History.check(o.Connections, &e)
 	if err := e.Err(); err != nil {
@@ -278,6 +285,7 @@ func (o Options) Masked() Options {
 		}
 		return masked
 	}
+	o.ZK, o.Master = hidePassword(o.ZK), hidePassword(o.Master)
 	cassandra, s3 := map[string]jobs.CassandraConnection{}, map[string]jobs.S3Connection{}
 	for name, c := range o.Connections.Cassandra {
 		c.Password = hide(c.Password)
@@ -289,6 +297,21 @@ func (o Options) Masked() Options {
 	}
 	o.Connections.Cassandra, o.Connections.S3 = cassandra, s3
 	return o
+}
+
+// hidePassword is an address of ZooKeeper, zk://user:password@host/path, that
+// can be shown. The password may hold anything.
+func hidePassword(address string) string {
+	scheme, rest := "", address
+	if after, ok := strings.CutPrefix(address, "zk://"); ok {
+		scheme, rest = "zk://", after
+	}
+	at := strings.LastIndexByte(rest, '@')
+	if at < 0 {
+		return address
+	}
+	user, _, _ := strings.Cut(rest[:at], ":")
+	return scheme + user + ":" + masked + rest[at:]
 }
 
 // Token reads the API's token from its file; none where there is no file.

@@ -57,6 +57,13 @@ connections:
 	if !got.SecureMesos() || config.Default().SecureMesos() || !(config.Options{Master: "https://m:5050"}).SecureMesos() {
 		t.Error("Mesos is reached by https where a file or a master says so, and by http elsewhere")
 	}
+	for address, want := range map[string]string{
+		"zk://me:a:b@c/d@zk-1:2181/mesos": "zk://me:********@zk-1:2181/mesos", "me:pw@zk-1/x": "me:********@zk-1/x", "zk-1:2181/x": "zk-1:2181/x", "https://m:5050": "https://m:5050",
+	} {
+		if shown := (config.Options{ZK: address, Master: address}).Masked(); shown.ZK != want || shown.Master != want {
+			t.Errorf("%s is shown as %q and %q, want %q", address, shown.ZK, shown.Master, want)
+		}
+	}
 	if got.Masked().Connections.Cassandra["default"].Password == "p" || got.Connections.Cassandra["default"].Password != "p" {
 		t.Error("masking shows the secret, or loses it")
 	}
@@ -74,6 +81,8 @@ func TestOptionsRefused(t *testing.T) {
 		{name: "no server", flags: config.Flags{Kafka: []string{"a:9092", "b:x"}}, want: `connections.kafka.default.brokers[1]: "b:x" is neither a host nor host:port`},
 		{name: "three parts", flags: config.Flags{Cassandra: []string{"::1", "a:b:c"}}, want: `connections.cassandra.default.hosts[1]: "a:b:c" is neither`},
 		{name: "a URL", flags: config.Flags{Cassandra: []string{"[::1]:9042", "a", "http://a"}}, want: `connections.cassandra.default.hosts[2]: "http://a" is neither`},
+		{name: "no base URL", flags: config.Flags{Advertise: "mill-1:8470"}, want: `advertise: "mill-1:8470" is no base URL`},
+		{name: "no artifact", flags: config.Flags{ArtifactURL: "mill-1:8470"}, want: `artifact_url: "mill-1:8470" is neither`},
 		{name: "no history", file: "history: {keep: 0, backlog: 0, ttl: 1ms}\n", want: "history.keep: 0 is not within 1 to"},
 		{name: "history nowhere", flags: config.Flags{HistoryKeyspace: "past"}, want: `history.cassandra: there is no connection "default"`},
 		{name: "bad S3", flags: config.Flags{S3: "key:secret@host"}, want: "http://KEY:SECRET@host:port"},
