@@ -221,9 +221,13 @@ func (o Options) check() error {
 	for _, name := range slices.Sorted(maps.Keys(o.Connections.Cassandra)) {
 		checkServers(&e, "connections.cassandra."+name+".hosts", "host", o.Connections.Cassandra[name].Hosts)
 	}
-	for _, role := range o.Framework.Roles() {
+	roles := o.Framework.Roles()
+	for i, role := range roles {
 		if role == "" || role == "." || role == ".." || strings.HasPrefix(role, "-") || strings.ContainsAny(role, " \t\r\n\\") {
 			e.Addf("framework.role", "%q is no role for Mesos", role)
+		}
+		if slices.Contains(roles[:i], role) {
+			e.Addf("framework.role", "%q is named twice", role)
 		}
 	}
 	if u, err := url.Parse(o.Advertise); o.Advertise != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "") {
@@ -231,6 +235,9 @@ func (o Options) check() error {
 	}
 	if a := o.ArtifactURL; a != "" && !strings.HasPrefix(a, "/") && !strings.Contains(a, "://") {
 		e.Addf("artifact_url", "%q is neither a base URL nor a path on the agents", a)
+	}
+	if o.Framework.SecretFile != "" && o.Framework.Principal == "" {
+		e.Addf("framework.principal", "is missing: nobody is told whose secret secret_file holds")
 	}
 	e.NotNegative("framework.failover_timeout", o.Framework.FailoverTimeout)
 	o.History.check(o.Connections, &e)

@@ -81,6 +81,8 @@ func TestOptionsRefused(t *testing.T) {
 		{name: "no server", flags: config.Flags{Kafka: []string{"a:9092", "b:x"}}, want: `connections.kafka.default.brokers[1]: "b:x" is neither a host nor host:port`},
 		{name: "three parts", flags: config.Flags{Cassandra: []string{"::1", "a:b:c"}}, want: `connections.cassandra.default.hosts[1]: "a:b:c" is neither`},
 		{name: "a URL", flags: config.Flags{Cassandra: []string{"[::1]:9042", "a", "http://a"}}, want: `connections.cassandra.default.hosts[2]: "http://a" is neither`},
+		{name: "a role twice", flags: config.Flags{Role: "a,b,a"}, want: `framework.role: "a" is named twice`},
+		{name: "a secret of nobody", flags: config.Flags{SecretFile: "/secret"}, want: "framework.principal: is missing"},
 		{name: "no base URL", flags: config.Flags{Advertise: "mill-1:8470"}, want: `advertise: "mill-1:8470" is no base URL`},
 		{name: "no artifact", flags: config.Flags{ArtifactURL: "mill-1:8470"}, want: `artifact_url: "mill-1:8470" is neither`},
 		{name: "no history", file: "history: {keep: 0, backlog: 0, ttl: 1ms}\n", want: "history.keep: 0 is not within 1 to"},
