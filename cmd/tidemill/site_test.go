@@ -30,7 +30,7 @@ const instanceArgument = "test-instance"
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case "executor", "mesos":
+		case "executor", "mesos", "stack":
 			main()
 		case instanceArgument:
 			os.Exit(serveInstance())

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -314,6 +315,10 @@ func (c *stackRun) Run(ctx context.Context, out console, log zerolog.Logger) err
 	// Asked to end, the command has a while to do so in its own way.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
+	// Killed, this process takes the command along, whose servers are gone: that signal is tied to this thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	err = commandError(cmd.Run())
 	if stopped := s.Stop(); stopped != nil {
 		log.Error().Err(stopped).Msg("cannot end the servers")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -54,6 +55,38 @@ func TestStackRunEndsWithTheCommandsExitCode(t *testing.T) {
 	if _, err := runUnderServers(t, "/no/such/command"); err == nil || !strings.Contains(err.Error(), "/no/such/command") {
 		t.Errorf("got %v, want an error naming the command", err)
 	}
+}
+
+// TestACommandEndsWithAKilledStackRun: its servers are gone, and nobody waits for it.
+func TestACommandEndsWithAKilledStackRun(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil && os.Getenv("CI") == "" || testing.Short() {
+		t.Skip("starts a real server: needs go to build it")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := exec.CommandContext(t.Context(), self, "stack", "run", "--no-zookeeper", "--no-kafka", "--no-cassandra", "--",
+		"sh", "-c", "echo started; exec sleep 1000")
+	run.Stderr = t.Output()
+	out, err := run.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	if line, err := lines.ReadString('\n'); line != "started\n" {
+		t.Fatalf("it said %q, %v", line, err)
+	}
+	if err := run.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(lines); err != nil { // until nobody holds its output any more
+		t.Error(err)
+	}
+	_ = run.Wait() // it was killed
 }
 
 func TestStackRunNeedsACommand(t *testing.T) {
