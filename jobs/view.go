@@ -113,7 +113,7 @@ type TaskView struct {
 type WaitingSplit struct {
 	Stage     int       `json:"stage"`
 	Split     int       `json:"split"`
-	Since     time.Time `json:"since"`
+	Since     time.Time `json:"since,omitzero"` // not while it backs off
 	Preferred []string  `json:"preferred,omitempty"`
 	Reasons   []Refusal `json:"reasons"`
 }
@@ -205,7 +205,7 @@ type AgentView struct {
 	Zone       string            `json:"zone,omitempty"`
 	Attributes map[string]string `json:"attributes,omitempty"`
 	Largest    Resources         `json:"largest"` // the most of each that one offer held
-	LastOffer  time.Time         `json:"last_offer"`
+	LastOffer  time.Time         `json:"last_offer,omitzero"`
 	Tasks      int               `json:"tasks"`               // live attempts
 	Executors  []string          `json:"executors,omitempty"` // ours that its last offer named
 	Strikes    float64           `json:"strikes,omitempty"`   // failures that speak against it, fading
