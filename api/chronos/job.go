@@ -78,10 +78,16 @@ type Variable struct {
 	Value string `json:"value"`
 }
 
+// Chronos's defaults of what a task needs.
+const (
+	defaultCPUs = 0.1
+	defaultMem  = 128
+)
+
 // Decode reads one job and fills in Chronos's defaults. It ignores unknown
 // fields, as Chronos did; Unknown lists them.
 func Decode(doc []byte) (Job, error) {
-	j := Job{Shell: true, Retries: 2, CPUs: 0.1, Disk: 256, Mem: 128}
+	j := Job{Shell: true, Retries: 2, CPUs: defaultCPUs, Disk: 256, Mem: defaultMem}
 	if !bytes.HasPrefix(bytes.TrimSpace(doc), []byte("{")) {
 		return j, invalid("", "a job is a JSON object")
 	}

@@ -128,7 +128,7 @@ func TestUpdateKeepsTheRest(t *testing.T) {
 	old := jobs.JobView{State: "idle", Successes: 3, Failures: 2, LastSuccess: &ended, Job: jobs.Job{
 		Name: "a", Kind: "command", Labels: map[string]string{"team": "x", "chronos.ownerName": "Ops"}, Overlap: jobs.OverlapBufferOne,
 		Schedule: &jobs.Schedule{CatchUp: jobs.CatchUp{Window: &window, Mode: jobs.CatchUpAll}},
-		Retry:    jobs.Retry{Attempts: 5, Backoff: jobs.Duration(time.Minute)}, KillGrace: jobs.Duration(time.Minute),
+		Retry:    jobs.Retry{Attempts: 5, Backoff: jobs.Duration(time.Minute)}, KillGrace: jobs.Duration(time.Minute), Resources: jobs.Resources{CPUs: 0.2, Mem: 64},
 		Spec: []byte(`{"command":"old","dir":"/srv","idempotent":true}`),
 	}}
 	old.Schedule.Cron, old.Schedule.Exclude = []string{"10 * * * *"}, []string{"sunday"}

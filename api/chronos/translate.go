@@ -97,7 +97,8 @@ func (j *Job) policies(out *jobs.Job, e *jobs.FieldErrors) {
 }
 
 func (j *Job) placement(out *jobs.Job, e *jobs.FieldErrors) {
-	out.Resources.CPUs, out.Resources.Mem, out.Resources.Disk = float64(j.CPUs), float64(j.Mem), float64(j.Disk)
+	// No cpus and no mem are the default ones, as in Chronos.
+	out.Resources.CPUs, out.Resources.Mem, out.Resources.Disk = cmp.Or(float64(j.CPUs), defaultCPUs), cmp.Or(float64(j.Mem), defaultMem), float64(j.Disk)
 	out.Placement.Constraints = nil
 	for i, c := range j.Constraints {
 		if len(c) != 3 || !slices.Contains([]string{"EQUALS", "LIKE", "UNLIKE"}, c[1]) {

@@ -197,3 +197,18 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// What a task needs may be left out, or said to be nothing: then it is what
+// Chronos gave it.
+func TestNothingIsTheDefault(t *testing.T) {
+	for _, doc := range []string{`{"name":"a","command":"x"}`, `{"name":"a","command":"x","cpus":0,"mem":0}`} {
+		source, err := chronos.Decode([]byte(doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		j, _, err := chronos.Translation{}.Job(source, nil)
+		if want := (jobs.Resources{CPUs: 0.1, Mem: 128, Disk: 256}); err != nil || j.Resources != want {
+			t.Errorf("%s: %+v, %v; want %+v", doc, j.Resources, err, want)
+		}
+	}
+}
