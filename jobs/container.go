@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -52,11 +53,11 @@ const (
 
 // WithDefaults fills in what the user left out. It shares nothing with c.
 func (c Container) WithDefaults() Container {
-	setDefault(&c.Type, ContainerDocker)
-	setDefault(&c.Network, NetworkHost)
+	c.Type = cmp.Or(c.Type, ContainerDocker)
+	c.Network = cmp.Or(c.Network, NetworkHost)
 	c.Volumes = slices.Clone(c.Volumes)
 	for i := range c.Volumes {
-		setDefault(&c.Volumes[i].Mode, VolumeReadWrite)
+		c.Volumes[i].Mode = cmp.Or(c.Volumes[i].Mode, VolumeReadWrite)
 	}
 	return c
 }

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -144,23 +145,22 @@ const (
 
 // WithDefaults fills in what the user left out, by the kind's traits.
 func (j Job) WithDefaults(t Traits) Job {
-	setDefault(&j.Overlap, OverlapSkip)
+	j.Overlap = cmp.Or(j.Overlap, OverlapSkip)
 	if len(j.After) > 0 {
-		setDefault(&j.Trigger, AllSuccess)
+		j.Trigger = cmp.Or(j.Trigger, AllSuccess)
 	}
-	setDefault(&j.Retry.Attempts, DefaultAttempts)
-	setDefault(&j.Retry.Backoff, DefaultBackoff)
-	setDefault(&j.Retry.Max, max(DefaultMaxBackoff, j.Retry.Backoff))
-	setDefault(&j.KillGrace, DefaultKillGrace)
-	setDefault(&j.OnUnknown, UnknownRetry)
+	j.Retry.Attempts = cmp.Or(j.Retry.Attempts, DefaultAttempts)
+	j.Retry.Backoff = cmp.Or(j.Retry.Backoff, DefaultBackoff)
+	j.Retry.Max = cmp.Or(j.Retry.Max, max(DefaultMaxBackoff, j.Retry.Backoff))
+	j.KillGrace = cmp.Or(j.KillGrace, DefaultKillGrace)
+	j.OnUnknown = cmp.Or(j.OnUnknown, UnknownRetry)
 	if j.Pool.Name != "" {
-		setDefault(&j.Pool.Slots, 1)
+		j.Pool.Slots = cmp.Or(j.Pool.Slots, 1)
 	}
-	setDefault(&j.Isolation, t.Isolation)
-	setDefault(&j.Isolation, IsolationShared)
-	setDefault(&j.Resources.CPUs, 0.1)
-	setDefault(&j.Resources.Mem, 64)
-	setDefault(&j.Placement.Near, t.Near)
+	j.Isolation = cmp.Or(j.Isolation, t.Isolation, IsolationShared)
+	j.Resources.CPUs = cmp.Or(j.Resources.CPUs, 0.1)
+	j.Resources.Mem = cmp.Or(j.Resources.Mem, 64)
+	j.Placement.Near = cmp.Or(j.Placement.Near, t.Near)
 	j.Resources.Ports = max(j.Resources.Ports, t.Ports)
 	if t.Service {
 		j.Service = j.Service.withDefaults(t)
@@ -174,20 +174,13 @@ func (j Job) WithDefaults(t Traits) Job {
 	}
 	if j.Schedule != nil {
 		s := *j.Schedule
-		setDefault(&s.CatchUp.Mode, CatchUpLatest)
+		s.CatchUp.Mode = cmp.Or(s.CatchUp.Mode, CatchUpLatest)
 		if s.CatchUp.Window == nil {
 			s.CatchUp.Window = new(DefaultWindow)
 		}
 		j.Schedule = &s
 	}
 	return j
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // BackoffBefore is the wait before start number n (2 and later) of a split: doubled

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"regexp"
@@ -73,10 +74,10 @@ func (s *Service) withDefaults(t Traits) *Service {
 	}
 	if full.Health != nil {
 		h := *full.Health
-		setDefault(&h.Interval, DefaultHealthInterval)
-		setDefault(&h.Timeout, DefaultHealthTimeout)
-		setDefault(&h.Failures, DefaultHealthFailures)
-		setDefault(&h.Grace, DefaultHealthGrace)
+		h.Interval = cmp.Or(h.Interval, DefaultHealthInterval)
+		h.Timeout = cmp.Or(h.Timeout, DefaultHealthTimeout)
+		h.Failures = cmp.Or(h.Failures, DefaultHealthFailures)
+		h.Grace = cmp.Or(h.Grace, DefaultHealthGrace)
 		full.Health = &h
 	}
 	return &full

@@ -3,6 +3,7 @@
 package ingest
 
 import (
+	"cmp"
 	"encoding/json"
 	"regexp"
 	"time"
@@ -104,9 +105,9 @@ func Parse(doc json.RawMessage) (Spec, error) {
 }
 
 func (s *Spec) defaults() {
-	setDefault(&s.Kafka, jobs.DefaultConnection)
-	setDefault(&s.Topic, "raw_events")
-	setDefault(&s.Instances, 1)
+	s.Kafka = cmp.Or(s.Kafka, jobs.DefaultConnection)
+	s.Topic = cmp.Or(s.Topic, "raw_events")
+	s.Instances = cmp.Or(s.Instances, 1)
 	if s.From == FromHTTP {
 		if s.HTTP == nil {
 			s.HTTP = &HTTP{}
@@ -114,29 +115,22 @@ func (s *Spec) defaults() {
 		s.HTTP.defaults()
 		return
 	}
-	setDefault(&s.Cassandra, jobs.DefaultConnection)
-	setDefault(&s.Keyspace, "tidemill")
-	setDefault(&s.Batch, 2000)
-	setDefault(&s.Buckets, cassandra.DefaultBuckets)
+	s.Cassandra = cmp.Or(s.Cassandra, jobs.DefaultConnection)
+	s.Keyspace = cmp.Or(s.Keyspace, "tidemill")
+	s.Batch = cmp.Or(s.Batch, 2000)
+	s.Buckets = cmp.Or(s.Buckets, cassandra.DefaultBuckets)
 }
 
 func (h *HTTP) defaults() {
 	setDuration(&h.Oldest, 90*24*time.Hour)
 	setDuration(&h.Newest, 10*time.Minute)
 	setDuration(&h.AckTimeout, 10*time.Second)
-	setDefault(&h.MaxBody, 1<<20)
-	setDefault(&h.MaxPlain, 8<<20)
-	setDefault(&h.MaxEvents, 1000)
-	setDefault(&h.MaxEvent, 64<<10)
-	setDefault(&h.Buffer, 50_000)
-	setDefault(&h.BufferBytes, 64<<20)
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
+	h.MaxBody = cmp.Or(h.MaxBody, 1<<20)
+	h.MaxPlain = cmp.Or(h.MaxPlain, 8<<20)
+	h.MaxEvents = cmp.Or(h.MaxEvents, 1000)
+	h.MaxEvent = cmp.Or(h.MaxEvent, 64<<10)
+	h.Buffer = cmp.Or(h.Buffer, 50_000)
+	h.BufferBytes = cmp.Or(h.BufferBytes, 64<<20)
 }
 
 func setDuration(field **jobs.Duration, value time.Duration) {
