@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -27,39 +28,34 @@ type Options struct {
 	// RecoveryTimeout is how long tasks outlive the connection to the agent;
 	// 0 (no checkpointing): not at all.
 	RecoveryTimeout time.Duration
-	SubscribeWithin time.Duration // how long the first connection may take; default 30 s
 	BackoffMax      time.Duration // between subscriptions; default 2 s
 	ShutdownGrace   time.Duration // between SHUTDOWN and the kill by the agent; default 5 s
-	KillMargin      time.Duration // beyond a kill's grace until the work is given up; default 1 s
-	UpdateRepeat    time.Duration // of what is not acknowledged; default 30 s
-	LogBytes        int64         // of an attempt's stdout, and of its stderr; default 64 MiB
 	KeepTasks       int           // ended attempts whose directories are kept; default 2000
-	KeepBytes       int64         // that they may hold; default 2 GiB
-	HTTP            *http.Client  // to the schedulers
 	Now             func() time.Time
 }
 
+const (
+	// subscribeWithin is how long the first connection may take, where tasks do not outlive it for
+	// longer.
+	subscribeWithin = 30 * time.Second
+	// killMargin is how long work may take beyond a kill's grace until it is given up.
+	killMargin = time.Second
+	// updateRepeat is when an update is sent again that is not acknowledged.
+	updateRepeat = 30 * time.Second
+	// logBytes bounds an attempt's stdout, and its stderr.
+	logBytes = 64 << 20
+	// keepBytes bounds what the directories of ended attempts may hold.
+	keepBytes = 2 << 30
+)
+
 func (o Options) withDefaults() Options {
-	setDefault(&o.SubscribeWithin, max(30*time.Second, o.RecoveryTimeout))
-	setDefault(&o.BackoffMax, 2*time.Second)
-	setDefault(&o.ShutdownGrace, 5*time.Second)
-	setDefault(&o.KillMargin, time.Second)
-	setDefault(&o.UpdateRepeat, 30*time.Second)
-	setDefault(&o.LogBytes, 64<<20)
-	setDefault(&o.KeepTasks, 2000)
-	setDefault(&o.KeepBytes, 2<<30)
-	setDefault(&o.HTTP, &http.Client{})
+	o.BackoffMax = cmp.Or(o.BackoffMax, 2*time.Second)
+	o.ShutdownGrace = cmp.Or(o.ShutdownGrace, 5*time.Second)
+	o.KeepTasks = cmp.Or(o.KeepTasks, 2000)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	return o
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Executor serves one agent. Make it with New, and run it once.
@@ -72,6 +68,7 @@ type Executor struct {
 	inner    *queue[any]   // what happened inside: ended, stored
 	outcomes *queue[store] // what storage is to make durable
 	link     *link
+	http     http.Client // to the schedulers
 	cancels  map[jobs.TaskID]context.CancelCauseFunc
 	works    sync.WaitGroup      // may hang, where work was given up
 	retired  *queue[jobs.TaskID] // ended and acknowledged
@@ -99,10 +96,10 @@ func (x *Executor) Run(ctx context.Context) error {
 	}
 	x.machine = newMachine(!x.options.Shared, limits{
 		recovery: x.options.RecoveryTimeout,
-		first:    x.options.SubscribeWithin,
-		margin:   x.options.KillMargin,
+		first:    max(subscribeWithin, x.options.RecoveryTimeout),
+		margin:   killMargin,
 		shutdown: x.options.ShutdownGrace,
-		repeat:   x.options.UpdateRepeat,
+		repeat:   updateRepeat,
 	}, newUUID, x.options.Now())
 
 	// Work is ended by its own cancellation, with a cause and a grace, never by
@@ -228,7 +225,7 @@ func (x *Executor) retire(id jobs.TaskID) {
 
 // tidy keeps the sandbox within its bounds until ctx ends.
 func (x *Executor) tidy(ctx context.Context) {
-	kept := retention{tasks: x.options.KeepTasks, bytes: x.options.KeepBytes}
+	kept := retention{tasks: x.options.KeepTasks, bytes: keepBytes}
 	for {
 		select {
 		case <-x.retired.ready:
@@ -255,7 +252,7 @@ func (x *Executor) awaitWorks() {
 	}()
 	select {
 	case <-done:
-	case <-time.After(x.options.KillMargin):
+	case <-time.After(killMargin):
 		x.log.Warn().Msg("work that was given up still hangs; it ends with this process")
 	}
 }

@@ -82,11 +82,11 @@ func (x *Executor) prepare(a jobs.Assignment) (*runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	rt := &runtime{assignment: a, dir: dir, progress: x.progress, connections: newConnections(x.options.HTTP, a)}
-	if rt.stdout, err = createLog(filepath.Join(dir, jobs.StdoutFile), x.options.LogBytes); err != nil {
+	rt := &runtime{assignment: a, dir: dir, progress: x.progress, connections: newConnections(&x.http, a)}
+	if rt.stdout, err = createLog(filepath.Join(dir, jobs.StdoutFile), logBytes); err != nil {
 		return nil, fmt.Errorf("open the attempt's log: %w", err)
 	}
-	if rt.stderr, err = createLog(filepath.Join(dir, jobs.StderrFile), x.options.LogBytes); err != nil {
+	if rt.stderr, err = createLog(filepath.Join(dir, jobs.StderrFile), logBytes); err != nil {
 		return nil, fmt.Errorf("open the attempt's log: %w", errors.Join(err, rt.stdout.Close()))
 	}
 	return rt, nil

@@ -42,7 +42,6 @@ type Server struct {
 	recipe  recipe
 	nursery *nursery
 	log     zerolog.Logger
-	timeout time.Duration
 
 	// restart is held by Restart, so that there is one life at a time. Kill and Stop do not wait
 	// for it: a server may be killed while it starts.
@@ -105,7 +104,7 @@ func (s *Server) Restart(ctx context.Context) error {
 // start begins a life and waits until the server is ready or dead. The server is left running
 // when that takes too long, or ctx ends first: Stop ends it.
 func (s *Server) start(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, fmt.Errorf("not within %s", s.timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not within %s", startTimeout))
 	defer cancel()
 	began := time.Now()
 	if err := s.launch(); err != nil {

@@ -6,7 +6,6 @@
 package stack
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,8 +18,9 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// defaultStartTimeout is far above what a loaded machine takes for three Cassandra nodes.
-const defaultStartTimeout = 3 * time.Minute
+// startTimeout bounds the wait for each server, downloads not included, and for Cassandra's nodes to
+// agree. It is far above what a loaded machine takes for three Cassandra nodes.
+const startTimeout = 3 * time.Minute
 
 // Options say which servers a stack has, and where they keep their data.
 type Options struct {
@@ -36,9 +36,6 @@ type Options struct {
 	Dir string `json:"dir"`
 	// Cache keeps the servers' programs; empty means $TIDEMILL_CACHE or the user's cache directory.
 	Cache string `json:"cache"`
-	// StartTimeout bounds the wait for each server, downloads not included, and for Cassandra's nodes
-	// to agree; zero means 3 minutes.
-	StartTimeout time.Duration `json:"start_timeout"`
 	// PeriodicCommitLog doubles Cassandra's write rate and loses rows acknowledged within the last
 	// 10 s when all replicas are killed.
 	PeriodicCommitLog bool `json:"periodic_commit_log"`
@@ -144,12 +141,11 @@ func (s *Stack) run(ctx context.Context, o Options, programs programs) error {
 	if err != nil {
 		return fmt.Errorf("configure the servers: %w", err)
 	}
-	timeout := cmp.Or(o.StartTimeout, defaultStartTimeout)
 	for _, r := range recipes {
-		s.servers = append(s.servers, &Server{recipe: r, nursery: s.nursery, log: o.Log, timeout: timeout})
+		s.servers = append(s.servers, &Server{recipe: r, nursery: s.nursery, log: o.Log})
 	}
 	s.addresses = addressesOf(at, o)
-	return s.launch(ctx, o, timeout)
+	return s.launch(ctx, o)
 }
 
 // openDir finds the data directory and refuses one that holds the data of another stack.
@@ -170,7 +166,7 @@ func (s *Stack) openDir(o Options) error {
 	return claim(dir, o)
 }
 
-func (s *Stack) launch(ctx context.Context, o Options, timeout time.Duration) error {
+func (s *Stack) launch(ctx context.Context, o Options) error {
 	say := o.sayer()
 	err := each(ctx, s.servers, func(ctx context.Context, server *Server) error {
 		began := time.Now()
@@ -183,7 +179,7 @@ func (s *Stack) launch(ctx context.Context, o Options, timeout time.Duration) er
 	if err != nil || len(o.Cassandra) == 0 {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not within %s", timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not within %s", startTimeout))
 	defer cancel()
 	return AwaitAgreement(ctx, s.addresses.Cassandra)
 }
