@@ -95,11 +95,14 @@ func (s *subscriber) once(ctx context.Context) error {
 		case ev, ok := <-sub.Events():
 			if !ok {
 				s.post(Disconnected{})
-				return errors.Join(refused, sub.Err())
+				if refused != nil { // the stream ended with it
+					return refused
+				}
+				return sub.Err()
 			}
 			switch e := ev.(type) {
 			case Subscribed:
-				e.Stream = stream
+				e.Stream, framework = stream, e.FrameworkID
 				s.log.Info().Str("framework", e.FrameworkID).Str("master", e.Master).Msg("subscribed")
 				s.post(e)
 			case Refused:

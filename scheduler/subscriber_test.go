@@ -105,3 +105,41 @@ func TestALeaderWithoutOthersGoesOn(t *testing.T) {
 		}
 	})
 }
+
+// brief is a subscription that a master opens, and ends with a reason.
+type brief struct {
+	events chan Event
+	reason string
+}
+
+func newBrief(reason string) brief {
+	b := brief{make(chan Event, 2), reason}
+	b.events <- Subscribed{FrameworkID: "F1"}
+	b.events <- Refused{Message: reason}
+	close(b.events)
+	return b
+}
+
+func (b brief) Subscribe(context.Context, string) (Subscription, error) { return b, nil }
+func (b brief) Events() <-chan Event                                    { return b.events }
+func (b brief) Err() error                                              { return errors.New("the master refused: " + b.reason) }
+func (brief) Send(context.Context, Call) error                          { return nil }
+func (brief) Close()                                                    {}
+
+// TestWhyAMasterEndsASubscription: it is said once, and of which framework.
+func TestWhyAMasterEndsASubscription(t *testing.T) {
+	for reason, want := range map[string]string{
+		"Framework failed over": "the master ended the subscription: Framework failed over",
+		"Framework has been removed": "the master says that framework F1 has been removed: its id is gone for good, " +
+			"and with it all its tasks",
+	} {
+		s := &subscriber{
+			mesos: newBrief(reason), log: zerolog.Nop(), post: func(Event) {}, patience: time.Second,
+			fence: func(context.Context) error { return nil }, framework: func(context.Context) string { return "" },
+			caller: newCaller(zerolog.Nop(), func(Event) {}),
+		}
+		if err := s.once(t.Context()); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %q", reason, err, want)
+		}
+	}
+}
