@@ -32,7 +32,7 @@ func (f fetcher) archiveClasses(ctx context.Context, o Options, p programs) erro
 	}
 	defer f.tell("preparing the servers to start fast")()
 	if err := f.warmUp(ctx, missing, p); err != nil {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, ErrNoJava) { // another JVM than the one that downloaded them
 			return err
 		}
 		f.cache.say("the servers will start slowly: %v", err)

@@ -109,6 +109,24 @@ func TestJavaMajor(t *testing.T) {
 	}
 }
 
+// TestAnOldJavaIsRefusedThoughTheJarsAreThere: another JVM may come first on the PATH later.
+func TestAnOldJavaIsRefusedThoughTheJarsAreThere(t *testing.T) {
+	dir := t.TempDir()
+	old := filepath.Join(dir, "java")
+	if err := os.WriteFile(old, []byte("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cache, err := openCache(dir, t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := programs{zookeeper: program{java: java{path: old}, dir: dir, archive: filepath.Join(dir, "classes.jsa")}}
+	err = fetcher{cache: cache}.archiveClasses(t.Context(), Options{ZooKeeper: 1}, p)
+	if !errors.Is(err, ErrNoJava) || !strings.Contains(err.Error(), "version 11") || exists(p.zookeeper.archive) {
+		t.Errorf("got %v, want an error that names the version and make setup", err)
+	}
+}
+
 func TestACacheEntryIsBuiltOnceAndWhole(t *testing.T) {
 	c, err := openCache(t.TempDir(), func(string, ...any) {})
 	if err != nil {
