@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -215,10 +216,21 @@ func (g greeting) text() string {
 	for _, try := range [][2]string{
 		{"job list", "see the jobs"}, {"job run " + job + " --wait", "run one now"}, {"run list", "see the runs"}, {"job apply -f FILE", "add your own (docs/job.md)"},
 	} {
-		fmt.Fprintf(&b, "  %s %-24s%s\n", g.program, try[0], try[1])
+		fmt.Fprintf(&b, "  %s %-24s%s\n", shellWord(g.program), try[0], try[1])
 	}
-	fmt.Fprintf(&b, "\nState lies in %[1]s (remove it with: rm -r %[1]s). Ctrl-C ends everything.\n", g.dir)
+	fmt.Fprintf(&b, "\nState lies in %s (remove it with: rm -r %s). Ctrl-C ends everything.\n", g.dir, shellWord(g.dir))
 	return b.String()
+}
+
+// plainWord needs no quotes in a shell.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
+
+// shellWord is the text as one word of a shell's line.
+func shellWord(text string) string {
+	if plainWord.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // asTyped is what calls a program from where its user is: its name where a

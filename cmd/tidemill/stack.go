@@ -278,7 +278,7 @@ func (g *globals) printExports(out console, addresses stack.Addresses) error {
 func writeExports(to io.Writer, entries []string) error {
 	for _, entry := range entries {
 		name, value, _ := strings.Cut(entry, "=")
-		if _, err := fmt.Fprintf(to, "export %s='%s'\n", name, value); err != nil {
+		if _, err := fmt.Fprintf(to, "export %s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`)); err != nil {
 			return err
 		}
 	}

@@ -228,6 +228,21 @@ func TestExportsInOtherForms(t *testing.T) {
 	}
 }
 
+// TestTheGreetingCanBeTyped: above all what it says removes the state, where a folder's name has blanks.
+func TestTheGreetingCanBeTyped(t *testing.T) {
+	for dir, want := range map[string]string{"/home/me/state": "rm -r /home/me/state)", "/a b/it's": `rm -r '/a b/it'\''s')`, "/a*": "rm -r '/a*')"} {
+		text := greeting{api: "http://127.0.0.1:1", dir: dir, program: "tidemill", exports: []string{"TIDEMILL_TOKEN_FILE=" + dir}}.text()
+		if !strings.Contains(text, want) {
+			t.Errorf("%s: %s lacks %s", dir, text, want)
+		}
+		line := text[strings.Index(text, "export "):]
+		said, err := exec.CommandContext(t.Context(), "sh", "-c", line[:strings.Index(line, "\n")]+`; printf %s "$TIDEMILL_TOKEN_FILE"`).Output()
+		if err != nil || string(said) != dir {
+			t.Errorf("%s: a shell takes %q, %v", dir, said, err)
+		}
+	}
+}
+
 func TestExportsCanBeEvaluated(t *testing.T) {
 	var out bytes.Buffer
 	addresses := stack.Addresses{
