@@ -134,6 +134,37 @@ func TestAgentKilledAndRestarted(t *testing.T) {
 	}
 }
 
+// An executor that does not come back to its restarted agent is ended, and its tasks are gone.
+func TestExecutorMissesItsAgentsReturn(t *testing.T) {
+	options := AgentOptions{WorkDir: t.TempDir(), ExecutorReregistration: 200 * time.Millisecond}
+	master, agent := startPairWith(t, MasterOptions{}, options)
+	info := frameworkInfo("missed")
+	info.Capabilities = append(info.Capabilities, mesos.FrameworkInfo_Capability{Type: mesos.FrameworkInfo_Capability_PARTITION_AWARE})
+	f := subscribe(t, master.Addr(), info)
+	offer := f.offer()
+	f.launch([]mesos.OfferID{offer.ID}, commandTask("hung", offer, "echo $PPID > executor; exec sleep 1000"))
+	f.want("hung", mesos.TASK_STARTING, mesos.TASK_RUNNING)
+	executor := pidIn(t, options.WorkDir, "hung", "executor")
+	if err := syscall.Kill(executor, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	agent.Crash()
+	options.Master, options.Addr, options.Hostname = master.Addr(), agent.Addr(), "agent-a"
+	again, err := StartAgent(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(again.Stop)
+	status := f.update("hung")
+	for *status.State == mesos.TASK_RUNNING { // the crash may have overtaken its acknowledgement
+		status = f.update("hung")
+	}
+	if *status.State != mesos.TASK_GONE || status.GetReason() != mesos.REASON_EXECUTOR_REREGISTRATION_TIMEOUT || status.GetSource() != mesos.SOURCE_AGENT {
+		t.Errorf("%s, %s, %s: %s", status.State, status.GetSource(), status.GetReason(), status.GetMessage())
+	}
+	eventually(t, "the executor ends", func() bool { return gone(executor) })
+}
+
 // A master that is killed and started again gets its agent and the task back.
 func TestMasterKilledAndRestarted(t *testing.T) {
 	c := startCluster(t, t.TempDir())

@@ -40,7 +40,8 @@ func (a *Agent) launch(order *wire.Launch) {
 	}
 }
 
-// refuse reports tasks that never reach an executor.
+// refuse reports tasks that never reach an executor, or whose executor the agent ended; a
+// framework that is not aware of partitions hears that they are lost.
 func (a *Agent) refuse(e *executor, l *launch, aware mesos.TaskState, reason mesos.TaskStatus_Reason, message string) {
 	state := mesos.TASK_LOST
 	for _, capability := range e.framework.info.Capabilities {
@@ -245,8 +246,12 @@ func (a *Agent) ended(e *executor, status int, report bool) {
 		a.exited(e, status)
 	}
 	e.queued = nil
-	for _, t := range e.live() {
-		a.report(e, t, mesos.TASK_FAILED, e.ending, e.why)
+	if live := e.live(); e.ending == mesos.REASON_EXECUTOR_REREGISTRATION_TIMEOUT {
+		a.refuse(e, &launch{tasks: live}, mesos.TASK_GONE, e.ending, e.why)
+	} else {
+		for _, t := range live {
+			a.report(e, t, mesos.TASK_FAILED, e.ending, e.why)
+		}
 	}
 	a.tidy(e)
 }
