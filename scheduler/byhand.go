@@ -25,6 +25,9 @@ func (c *Core) startRun(r jobs.RunRequest) (jobs.Run, error) {
 	case r.RequestID == "":
 		return jobs.Run{}, &jobs.Error{Code: jobs.Invalid, Op: "run", Subject: "job " + string(r.Job), Message: "a request needs an id", Hint: "send a request_id: asking again with it gives the same run"}
 	}
+	if i := r.Interval; i != (jobs.Interval{}) && (i.Start.IsZero() || !i.Start.Before(i.End)) {
+		return jobs.Run{}, &jobs.Error{Code: jobs.Invalid, Op: "run", Subject: "job " + string(r.Job), Message: "the interval of its data has no start before its end", Hint: "give both, the end later than the start"}
+	}
 	nominal := r.Nominal
 	if nominal.IsZero() {
 		nominal = c.now

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -167,5 +168,23 @@ func TestRunOfAThousandSplitsFitsInOneRecord(t *testing.T) {
 	v, err := s.core.TaskView(jobs.NewTaskID(id, 1, 7, 2))
 	if err != nil || v.Run != id || v.Job != "j" {
 		t.Errorf("attempt 7 is remembered as %+v, %v", v, err)
+	}
+}
+
+// An interval is given whole, or none is: half of one would be read as none, or as all there is.
+func TestARunByHandCoversAWholeIntervalOrNone(t *testing.T) {
+	from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	to := from.Add(time.Hour)
+	for want, intervals := range map[bool][]jobs.Interval{
+		true:  {{}, {Start: from, End: to}},
+		false: {{Start: from}, {End: to}, {Start: to, End: from}, {Start: from, End: from}},
+	} {
+		for i, interval := range intervals {
+			s := newScript(t, manual(func(*jobs.Job) {}))
+			v, err := s.ask(StartRun{jobs.RunRequest{Job: "j", RequestID: fmt.Sprint(i), Interval: interval}})
+			if code, _ := jobs.CodeOf(err); (err == nil) != want || !want && code != jobs.Invalid {
+				t.Errorf("%v: %v, %v", interval, v, err)
+			}
+		}
 	}
 }
