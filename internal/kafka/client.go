@@ -272,6 +272,23 @@ func Lost(topic string, partition int32, from, to int64) error {
 	})
 }
 
+// InLog fails where a partition's log does not hold what is still to be read of a plan.
+func InLog(topic string, partition int32, log, unread Span) error {
+	switch {
+	case unread.Len() == 0:
+		return nil
+	case log.Start > unread.Start:
+		return Lost(topic, partition, unread.Start, min(log.Start, unread.End))
+	case log.End < unread.End:
+		return jobs.Permanent(&jobs.Error{
+			Code: jobs.Conflict, Op: "read", Subject: fmt.Sprintf("topic %s partition %d", topic, partition),
+			Message: fmt.Sprintf("the log ends at %d, before the planned end %d: the topic was made anew or lost records", log.End, unread.End),
+			Hint:    "start a new run",
+		})
+	}
+	return nil
+}
+
 // QuarantineTopic is where records that are no events go. It is compacted, and
 // its keys are topic/partition/offset: a record that is put there twice, after
 // a crash, is there once.

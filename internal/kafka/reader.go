@@ -118,15 +118,5 @@ func (r *Reader) inLog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	switch log := spans[r.partition]; {
-	case log.Start > r.next:
-		return Lost(r.topic, r.partition, r.next, min(log.Start, r.end))
-	case log.End < r.end:
-		return jobs.Permanent(&jobs.Error{
-			Code: jobs.Conflict, Op: "read", Subject: fmt.Sprintf("topic %s partition %d", r.topic, r.partition),
-			Message: fmt.Sprintf("the log ends at %d, before the planned end %d: the topic was made anew or lost records", log.End, r.end),
-			Hint:    "start a new run",
-		})
-	}
-	return nil
+	return InLog(r.topic, r.partition, spans[r.partition], Span{Start: r.next, End: r.end})
 }

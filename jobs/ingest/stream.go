@@ -163,23 +163,13 @@ func (s *stream) resume(ctx context.Context) (int64, error) {
 
 // inLog fails where the log no longer holds what is still to be read.
 func (s *stream) inLog(log kafka.Span, next int64) error {
-	switch {
-	case next >= s.split.End:
-		return nil
-	case log.Start > next:
-		return kafka.Lost(s.spec.Topic, s.split.Partition, next, min(log.Start, s.split.End))
-	case log.End < s.split.End:
-		return jobs.Permanent(&jobs.Error{
-			Code: jobs.Conflict, Op: "read", Subject: fmt.Sprintf("topic %s partition %d", s.spec.Topic, s.split.Partition),
-			Message: fmt.Sprintf("the log ends at %d, before the planned end %d: the topic was made anew or lost records", log.End, s.split.End),
-			Hint:    "start a new run",
-		})
-	}
-	return nil
+	return kafka.InLog(s.spec.Topic, s.split.Partition, log, kafka.Span{Start: next, End: s.split.End})
 }
 
 func (s *stream) done() bool { return s.split != nil && s.next >= s.split.End }
 
+// run reads until the split's end, or until ctx ends: that is no fault of a
+// service, but of a split whose records were not all read.
 func (s *stream) run(ctx context.Context) error {
 	// What is under way when the attempt is killed may still be finished.
 	finish, cancel := lingering(ctx, s.grace())
@@ -190,6 +180,9 @@ func (s *stream) run(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
+	}
+	if s.split != nil && !s.done() {
+		return context.Cause(ctx)
 	}
 	return nil
 }
