@@ -1,6 +1,9 @@
 package scheduler
 
-import "errors"
+import (
+	"errors"
+	"strings"
+)
 
 // errUnsent: a call's subscription was over before it was sent.
 var errUnsent = errors.New("its subscription was over before it was sent")
@@ -108,11 +111,18 @@ func Verdict(call Call, err error) (tell *CallAnswered, resubscribe bool) {
 		return nil, true
 	case refused.Status >= 500: // it may have been taken
 		return nil, true
-	case refused.Status == 403:
+	case subscriptionOver(refused):
 		resubscribe = true
 	}
 	if accept {
 		tell = &CallAnswered{Call: call, Err: err}
 	}
 	return tell, resubscribe
+}
+
+// subscriptionOver tells a master's words for a stream that it does not serve:
+// it was restarted, say, and the network has kept the end of the stream from us.
+func subscriptionOver(e *CallError) bool {
+	return e.Status == 403 || e.Status == 400 &&
+		(strings.Contains(e.Message, "Framework cannot be found") || strings.Contains(e.Message, "didn't match the stream ID"))
 }

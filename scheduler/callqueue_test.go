@@ -68,6 +68,9 @@ func TestVerdict(t *testing.T) {
 		{"nothing to tell", Revive{}, nil, false, false},
 		{"refused", accept, &CallError{Status: 400}, true, false},
 		{"not subscribed", accept, &CallError{Status: 403}, true, true},
+		{"not known", Revive{}, &CallError{Status: 400, Message: "Framework cannot be found"}, false, true},
+		{"another's stream", accept, &CallError{Status: 400, Message: "The stream ID 'x' included in this request " +
+			"didn't match the stream ID currently associated with framework ID f"}, true, true},
 		{"it may have been taken", accept, &CallError{Status: 503}, false, true},
 		{"nobody knows", accept, lost, false, true},
 		{"the update will come again", Acknowledge{}, lost, false, false},
