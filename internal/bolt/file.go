@@ -69,9 +69,13 @@ func Open(o Options) (*File, error) {
 	return f, nil
 }
 
-func openDB(path string) (*bbolt.DB, error) {
+func openDB(path string) (db *bbolt.DB, err error) {
+	if err := sound(path); err != nil {
+		return nil, err
+	}
+	defer recoverDamage(&err)
 	// The timeout is short, since the lock beside the file is what keeps others out.
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout:        time.Second,
 		FreelistType:   bbolt.FreelistMapType,
 		NoFreelistSync: true, // the free pages are found again at open: less to write in each commit
@@ -170,7 +174,7 @@ func explain(op, path string, err error) error {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		hint = "the disk is full; make room and start again: nothing that was acknowledged is lost"
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum),
-		errors.Is(err, bolterrors.ErrVersionMismatch):
+		errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, errDamaged):
 		hint = "it is damaged or not Tidemill's; move it away, or restore a copy of it"
 	}
 	return &jobs.Error{
