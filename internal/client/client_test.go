@@ -133,7 +133,7 @@ func TestChanges(t *testing.T) {
 	if j, err := c.Scale(ctx, "a", 3); err != nil || j.Service == nil || *j.Service.Instances != 3 {
 		t.Errorf("Scale: %+v %v", j.Service, err)
 	}
-	direct.PutJob(jobs.JobView{Job: jobs.Job{Name: "web"}, Endpoints: []jobs.Endpoint{{Host: "h", Ports: []uint64{31000}}}})
+	direct.PutJob(jobs.JobView{Job: jobs.Job{Name: "web"}, Instances: &jobs.Instances{Wanted: 1}, Endpoints: []jobs.Endpoint{{Host: "h", Ports: []uint64{31000}}}})
 	if list, err := c.Endpoints(ctx, "web"); err != nil || len(list) != 1 || list[0].Host != "h" {
 		t.Errorf("Endpoints: %+v %v", list, err)
 	}
