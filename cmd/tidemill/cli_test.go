@@ -98,6 +98,7 @@ func TestUsage(t *testing.T) {
 	s.run(t, "job", "list", "-o", "xml").want(t, exitUsage, "", "table")
 	s.run(t, "local", "--dir", "/proc/nowhere", "--resources", "cpus").want(t, exitUsage, "", "write name:value, as in cpus:2")
 	s.run(t, "mesos", "--resources", "cpus:2", "--resources", "mem:much").want(t, exitUsage, "", `parse resources "mem:much"`)
+	s.run(t, "mesos", "--masters", "2").want(t, exitUsage, "", "give --zk")
 	s.run(t, "local", "--dir", t.TempDir(), "--listen", "127.0.0.1:99999").want(t, exitUsage, "", `"99999" is no port`)
 	s.run(t, "local", "--dir", t.TempDir(), "--stack", "--kafka", "k:1", "--cassandra", "c", "--s3", "http://a:b@s:1").want(t, exitUsage, "", "no server is asked for")
 	s.run(t, "job", "show").want(t, exitUsage, "", "<name>")

@@ -56,6 +56,9 @@ type memberView struct {
 
 // Run starts the cluster and waits for the interrupt.
 func (cmd mesosCluster) Run(ctx context.Context, g *globals, c console) error {
+	if cmd.Masters < 1 || cmd.Masters > 1 && cmd.Zk == "" {
+		return &exitError{Code: exitUsage, Err: fmt.Errorf("--masters %d: there is one, or several that elect their leader in ZooKeeper (give --zk)", cmd.Masters)}
+	}
 	if err := checkResources(cmd.Resources...); err != nil {
 		return err
 	}
