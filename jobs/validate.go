@@ -78,11 +78,7 @@ func addScheduleErrors(e *FieldErrors, err error) {
 // Compile makes the schedule ready for use; firstApplied is the start of an
 // ISO repeat that names none.
 func (s *Schedule) Compile(job Name, firstApplied time.Time) (*schedule.Schedule, error) {
-	spec := s.Spec
-	if spec.NeedsStart() {
-		spec = spec.WithStart(firstApplied)
-	}
-	return schedule.Compile(spec, string(job))
+	return schedule.CompileFrom(s.Spec, firstApplied, string(job))
 }
 
 func (j Job) validatePolicies(e *FieldErrors, t Traits) {

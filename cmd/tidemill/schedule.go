@@ -40,7 +40,7 @@ func (c *scheduleNextCmd) Run(g *globals, out console) error {
 		c.From = time.Now()
 		begin = c.From.Truncate(time.Second).Add(time.Second) // as for a job that is applied now
 	}
-	compiled, err := schedule.Compile(c.spec().WithStart(begin), "")
+	compiled, err := schedule.CompileFrom(c.spec(), begin, "")
 	if err != nil {
 		return &exitError{Code: exitUsage, Err: fmt.Errorf("schedule next: %w", err)}
 	}

@@ -138,3 +138,25 @@ func TestWithStart(t *testing.T) {
 		t.Error("does not compile")
 	}
 }
+
+// TestFaultsAreOfWhatIsWritten: a start that was left open is not in them.
+func TestFaultsAreOfWhatIsWritten(t *testing.T) {
+	start := time.Date(2026, 3, 1, 7, 0, 0, 0, time.UTC)
+	for _, c := range []struct{ repeat, want string }{
+		{"R5//PT0S", `repeat: "R5//PT0S" column 5 - "PT0S" is no time at all; write a period as P1D, PT90M, P1M or P1DT12H`},
+		{"R5//P1DT", `repeat: "R5//P1DT" column 8 - no whole number with its unit; write a period as P1D, PT90M, P1M or P1DT12H`},
+		{"Rx//P1D", `repeat: "Rx//P1D" column 2 - "x" is no count; write R for ever, R0 for never, R5 for five times`},
+		{"R5/1/PT0S", `repeat: "R5/1/PT0S" column 4 - "1" is no time; write it as 2026-03-01T06:00:00Z, or without Z for the schedule's zone`},
+	} {
+		if _, err := CompileFrom(Spec{Repeat: c.repeat}, start, "job"); err == nil || err.Error() != c.want {
+			t.Errorf("%s: %v, want %s", c.repeat, err, c.want)
+		}
+	}
+	s, err := CompileFrom(Spec{Repeat: "R//PT1H"}, start, "job")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next, ok := s.Next(start); !ok || !next.Nominal.Equal(start.Add(time.Hour)) {
+		t.Errorf("the next instant is %v", next)
+	}
+}

@@ -3,9 +3,11 @@
 package schedule
 
 import (
+	"errors"
 	"hash/fnv"
 	"iter"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -73,6 +75,25 @@ func Compile(spec Spec, key string) (*Schedule, error) {
 		return nil, errs
 	}
 	return s, nil
+}
+
+// CompileFrom compiles a spec whose repeat may leave its start open: it is
+// start then. Faults are those of the spec as it is written.
+func CompileFrom(spec Spec, start time.Time, key string) (*Schedule, error) {
+	filled := spec.WithStart(start)
+	s, err := Compile(filled, key)
+	var faults Errors
+	if errors.As(err, &faults) {
+		for _, fault := range faults {
+			if fault.Field == "repeat" && fault.Column > strings.IndexByte(spec.Repeat, '/')+1 {
+				fault.Column -= len(filled.Repeat) - len(spec.Repeat)
+			}
+			if fault.Field == "repeat" {
+				fault.Value = spec.Repeat
+			}
+		}
+	}
+	return s, err
 }
 
 func (s *Schedule) compileSize(spec Spec, errs *Errors) {
