@@ -18,6 +18,25 @@ const (
 // reasonDraining is Mesos's for what it kills on an agent that is drained.
 const reasonDraining = "REASON_AGENT_DRAINING"
 
+// unmarked is what an update was before its agent, which is drained to be gone
+// for good then, made it TASK_GONE_BY_OPERATOR: Mesos does so with TASK_KILLING
+// and TASK_KILLED alike, while the task may have its grace. Which one it was its
+// executor's words show: with the last, ours tells the outcome, Mesos's a message.
+func (t *task) unmarked(u jobs.Update) jobs.Update {
+	if u.State != jobs.TaskGoneByOperator || u.Reason != reasonDraining || u.Source == "SOURCE_MASTER" {
+		return u
+	}
+	last := len(u.Data) > 0
+	if t.native() {
+		last = u.Message != ""
+	}
+	u.State = jobs.TaskKilled
+	if u.Source == "SOURCE_EXECUTOR" && !last {
+		u.State = jobs.TaskKilling
+	}
+	return u
+}
+
 // onInverseOffered answers whether an agent is left already. Until it is, it
 // is said no for a moment, and asked again.
 func (c *Core) onInverseOffered(e InverseOffered) {

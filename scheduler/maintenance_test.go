@@ -121,3 +121,32 @@ func TestDrainedByMesosCostsNoAttempt(t *testing.T) {
 	s.update(first, jobs.TaskKilled, "SOURCE_EXECUTOR", "REASON_AGENT_DRAINING", "")
 	s.launchOne("b")
 }
+
+// TestDrainedToBeGone: Mesos calls a task gone as soon as its kill begins, but
+// it has its grace, and another attempt waits for its end.
+func TestDrainedToBeGone(t *testing.T) {
+	outcome := func(s *script, id jobs.TaskID) {
+		s.step(Updated{jobs.Update{Task: id, Agent: "a", State: jobs.TaskGoneByOperator, Source: "SOURCE_EXECUTOR", Reason: reasonDraining,
+			Data: mustJSON(jobs.Outcome{Task: id, Killed: true}), UUID: []byte("u")}})
+	}
+	for name, end := range map[string]func(*script, jobs.TaskID){
+		"the executor's word": outcome,
+		"the master's": func(s *script, id jobs.TaskID) {
+			s.update(id, jobs.TaskGoneByOperator, "SOURCE_MASTER", "REASON_RECONCILIATION", "Reconciliation: Task is gone")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t, manual(func(j *jobs.Job) { j.Retry.Attempts = 1 }))
+			s.start("j", "1")
+			first := s.launchOne("a")
+			s.executorSays(first, jobs.TaskRunning)
+			s.update(first, jobs.TaskGoneByOperator, "SOURCE_EXECUTOR", reasonDraining, "killed")
+			s.wantAttempt(first, jobs.AttemptRunning)
+			if early := s.offer("b"); len(early) > 0 {
+				t.Fatalf("%v is launched before %s has ended", early, first)
+			}
+			end(s, first)
+			s.launchOne("b")
+		})
+	}
+}

@@ -386,6 +386,8 @@ func TestNativeEnds(t *testing.T) {
 		{jobs.TaskFailed, "SOURCE_EXECUTOR", "REASON_COMMAND_EXECUTOR_FAILED", "Command exited with status 7", true, jobs.AttemptFailed, code(7)},
 		{jobs.TaskFailed, "SOURCE_EXECUTOR", "", "Container exited with status 137", true, jobs.AttemptFailed, code(137)},
 		{jobs.TaskFailed, "SOURCE_AGENT", "REASON_EXECUTOR_TERMINATED", "Executor terminated", true, jobs.AttemptFailed, nil},
+		{jobs.TaskGoneByOperator, "SOURCE_EXECUTOR", "REASON_AGENT_DRAINING", "", true, jobs.AttemptRunning, nil},
+		{jobs.TaskGoneByOperator, "SOURCE_EXECUTOR", "REASON_AGENT_DRAINING", "Command terminated with signal Terminated", true, jobs.AttemptKilled, nil},
 		{jobs.TaskGone, "SOURCE_AGENT", "REASON_EXECUTOR_REREGISTRATION_TIMEOUT", "Executor did not reregister within 2secs", true, jobs.AttemptFailed, nil},
 		{jobs.TaskFailed, "SOURCE_AGENT", "REASON_CONTAINER_LAUNCH_FAILED", "Failed to launch container: no such image", false, jobs.AttemptNotStarted, nil},
 		{jobs.TaskKilled, "SOURCE_EXECUTOR", "", "Command terminated with signal Terminated", true, jobs.AttemptKilled, nil},

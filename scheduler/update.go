@@ -29,6 +29,7 @@ func (c *Core) onUpdate(u jobs.Update) {
 		c.endLate(t, u)
 		return
 	}
+	u = t.unmarked(u)
 	if u.State == jobs.TaskGone && u.Source == "SOURCE_AGENT" {
 		c.onEnd(t, u) // so is its container: the agent has destroyed it
 		return
@@ -102,6 +103,9 @@ func (c *Core) onAlive(t *task, u jobs.Update) {
 		c.noticeTask(t)
 	} else if t.rec.State == jobs.AttemptUnknown {
 		t.rec.State = jobs.AttemptLaunching
+	}
+	if u.Reason == reasonDraining && t.rec.Kill == "" && !t.rec.Drained {
+		t.rec.Drained, changed = true, true
 	}
 	if t.takeHealth(u) {
 		changed = true
@@ -218,7 +222,11 @@ func (c *Core) onGone(t *task, u jobs.Update) {
 		c.ended(t, jobs.AttemptNotStarted, u.Reason, u.Message)
 		return
 	}
-	c.ended(t, jobs.AttemptFailed, u.Reason, "the agent is gone for good: "+u.Message)
+	state, reason := jobs.AttemptFailed, u.Reason
+	if t.rec.Drained {
+		state, reason = jobs.AttemptKilled, killReason(t)
+	}
+	c.ended(t, state, reason, "the agent is gone for good: "+u.Message)
 }
 
 // onLost weighs a word that speaks of the agent, or of ignorance.

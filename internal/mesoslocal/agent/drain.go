@@ -37,7 +37,7 @@ func drained(status mesos.TaskStatus, order *wire.Drain) mesos.TaskStatus {
 	switch *status.State {
 	case mesos.TASK_KILLING, mesos.TASK_KILLED:
 		status.Reason = mesos.REASON_AGENT_DRAINING.Enum()
-		if order.MarkGone && *status.State == mesos.TASK_KILLED {
+		if order.MarkGone { // of a task that has its grace, too
 			status.State = mesos.TASK_GONE_BY_OPERATOR.Enum()
 		}
 	}
