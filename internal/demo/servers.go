@@ -146,7 +146,7 @@ func (d *demo) output(ctx context.Context, args ...string) (string, error) {
 	cmd.Stderr = &problems
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("tidemill %s: %w: %s", strings.Join(args, " "), err, problems.String())
+		return "", fmt.Errorf("tidemill %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(problems.String()))
 	}
 	return string(out), nil
 }
