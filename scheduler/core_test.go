@@ -110,6 +110,16 @@ func TestOutcomeIsSoughtBeforeIgnoranceIsBelieved(t *testing.T) {
 	s.wantRun(run, jobs.RunSucceeded)
 }
 
+// An agent that has lost what it knew of its executors drops tasks that they are at work on.
+func TestDroppedAfterItsStart(t *testing.T) {
+	s := newScript(t, manual(nil))
+	s.start("j", "1")
+	task := s.launchOne("a")
+	s.executorSays(task, jobs.TaskRunning)
+	s.update(task, jobs.TaskDropped, "SOURCE_AGENT", "REASON_RECONCILIATION", "Reconciliation: task unknown to the agent")
+	s.wantAttempt(task, jobs.AttemptUnknown)
+}
+
 // An agent that comes back kills the executors that do not: its word ends their
 // attempts, but work whose start nobody heard of may have succeeded before.
 func TestExecutorThatMissedItsAgentsReturn(t *testing.T) {

@@ -41,7 +41,13 @@ func (c *Core) onUpdate(u jobs.Update) {
 		c.onAlive(t, u)
 	case jobs.TaskFinished, jobs.TaskFailed, jobs.TaskKilled:
 		c.onEnd(t, u)
-	case jobs.TaskError, jobs.TaskDropped:
+	case jobs.TaskError:
+		c.ended(t, jobs.AttemptNotStarted, u.Reason, u.Message)
+	case jobs.TaskDropped:
+		if t.rec.Seen && t.rec.Kill == "" { // it did start: its agent has lost it, and its executor may live on
+			c.onLost(t, u)
+			return
+		}
 		c.ended(t, jobs.AttemptNotStarted, u.Reason, u.Message)
 	case jobs.TaskGoneByOperator:
 		c.onGone(t, u)
