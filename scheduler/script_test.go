@@ -43,6 +43,7 @@ type script struct {
 	now    time.Time
 	store  map[string][]byte
 	calls  []Call // of the last step
+	free   []Call // of it, that rest on no write
 	reads  []Read
 	past   []jobs.RunView // to be written to history; a Recorded answers
 	offers int
@@ -102,7 +103,7 @@ func (s *script) step(ev Event) Effects {
 			}
 		}
 	}
-	s.calls, s.reads = fx.Calls, fx.Reads
+	s.calls, s.free, s.reads = fx.Calls, fx.Free, fx.Reads
 	s.past = append(s.past, fx.History...)
 	for _, v := range fx.History {
 		if s.store[keyRun+string(v.ID)] == nil {
