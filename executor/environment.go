@@ -1,11 +1,14 @@
 package executor
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"tidemill/jobs"
 )
 
 // defaultRecovery is an agent's --recovery_timeout where it is not said.
@@ -37,6 +40,12 @@ func FromEnvironment(getenv func(string) string) (Options, error) {
 	if getenv("MESOS_CHECKPOINT") == "1" {
 		o.RecoveryTimeout = defaultRecovery
 		read("MESOS_RECOVERY_TIMEOUT", &o.RecoveryTimeout)
+	}
+	if text := getenv(jobs.SandboxVariable); text != "" { // an older scheduler says nothing
+		o.Bounds = jobs.DefaultSandbox()
+		if err := json.Unmarshal([]byte(text), &o.Bounds); err != nil {
+			errs = append(errs, fmt.Errorf("read %s: %w", jobs.SandboxVariable, err))
+		}
 	}
 	if o.Sandbox == "" {
 		errs = append(errs, errors.New("MESOS_SANDBOX is not set (an executor is started by a Mesos agent, not by hand)"))

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tidemill/jobs"
 )
 
 func TestEnvironmentOfAnAgent(t *testing.T) {
@@ -20,7 +22,8 @@ func TestEnvironmentOfAnAgent(t *testing.T) {
 		}
 	}
 	full := Options{Sandbox: "/sandbox", RecoveryTimeout: 15 * time.Minute, BackoffMax: 2 * time.Second, ShutdownGrace: 5 * time.Second}
-	volatile, elsewhere := full, full
+	volatile, elsewhere, bounded := full, full, full
+	bounded.Bounds = jobs.Sandbox{LogBytes: 7, KeepTasks: 2000, KeepBytes: 2 << 30}
 	volatile.RecoveryTimeout, elsewhere.Sandbox = 0, "/elsewhere"
 	tests := []struct {
 		name        string
@@ -32,6 +35,8 @@ func TestEnvironmentOfAnAgent(t *testing.T) {
 		{"checkpointing", "", "", full, ""},
 		{"not checkpointing", "MESOS_CHECKPOINT", "0", volatile, ""},
 		{"an agent that does not say for how long it recovers", "MESOS_RECOVERY_TIMEOUT", "", full, ""},
+		{"a scheduler that bounds the sandbox", jobs.SandboxVariable, `{"log_bytes":7}`, bounded, ""},
+		{"bounds that are none", jobs.SandboxVariable, `7`, Options{}, jobs.SandboxVariable},
 		{"an older agent", "MESOS_SANDBOX", "", elsewhere, ""},
 		{"a bad duration", "MESOS_RECOVERY_TIMEOUT", "soon", Options{}, `MESOS_RECOVERY_TIMEOUT: "soon"`},
 	}

@@ -30,7 +30,7 @@ type Options struct {
 	RecoveryTimeout time.Duration
 	BackoffMax      time.Duration // between subscriptions; default 2 s
 	ShutdownGrace   time.Duration // between SHUTDOWN and the kill by the agent; default 5 s
-	KeepTasks       int           // ended attempts whose directories are kept; default 2000
+	Bounds          jobs.Sandbox  // default: DefaultSandbox
 	Now             func() time.Time
 }
 
@@ -42,16 +42,12 @@ const (
 	killMargin = time.Second
 	// updateRepeat is when an update is sent again that is not acknowledged.
 	updateRepeat = 30 * time.Second
-	// logBytes bounds an attempt's stdout, and its stderr.
-	logBytes = 64 << 20
-	// keepBytes bounds what the directories of ended attempts may hold.
-	keepBytes = 2 << 30
 )
 
 func (o Options) withDefaults() Options {
 	o.BackoffMax = cmp.Or(o.BackoffMax, 2*time.Second)
 	o.ShutdownGrace = cmp.Or(o.ShutdownGrace, 5*time.Second)
-	o.KeepTasks = cmp.Or(o.KeepTasks, 2000)
+	o.Bounds = cmp.Or(o.Bounds, jobs.DefaultSandbox())
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -225,7 +221,7 @@ func (x *Executor) retire(id jobs.TaskID) {
 
 // tidy keeps the sandbox within its bounds until ctx ends.
 func (x *Executor) tidy(ctx context.Context) {
-	kept := retention{tasks: x.options.KeepTasks, bytes: keepBytes}
+	kept := retention{tasks: x.options.Bounds.KeepTasks, bytes: x.options.Bounds.KeepBytes}
 	for {
 		select {
 		case <-x.retired.ready:

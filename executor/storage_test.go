@@ -152,7 +152,7 @@ func TestRetention(t *testing.T) {
 
 func TestOldDirectoriesGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := start(t, func(o *Options) { o.KeepTasks = 2 })
+		r := start(t, func(o *Options) { o.Bounds = jobs.DefaultSandbox(); o.Bounds.KeepTasks = 2 })
 		defer r.stop(t)
 		for i := range 4 {
 			id := jobs.TaskID(fmt.Sprint("t", i))

@@ -83,10 +83,10 @@ func (x *Executor) prepare(a jobs.Assignment) (*runtime, error) {
 		return nil, err
 	}
 	rt := &runtime{assignment: a, dir: dir, progress: x.progress, connections: newConnections(&x.http, a)}
-	if rt.stdout, err = createLog(filepath.Join(dir, jobs.StdoutFile), logBytes); err != nil {
+	if rt.stdout, err = createLog(filepath.Join(dir, jobs.StdoutFile), x.options.Bounds.LogBytes); err != nil {
 		return nil, fmt.Errorf("open the attempt's log: %w", err)
 	}
-	if rt.stderr, err = createLog(filepath.Join(dir, jobs.StderrFile), logBytes); err != nil {
+	if rt.stderr, err = createLog(filepath.Join(dir, jobs.StderrFile), x.options.Bounds.LogBytes); err != nil {
 		return nil, fmt.Errorf("open the attempt's log: %w", errors.Join(err, rt.stdout.Close()))
 	}
 	return rt, nil

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -305,9 +306,10 @@ func mesosTLS(o config.Options) (*tls.Config, error) {
 // setExecutors says what agents are to run: this program, fetched from an
 // address that names no leader, or lying at a path on every agent.
 func (s *service) setExecutors(artifact *api.Artifact) {
+	bounds, _ := json.Marshal(s.options.Sandbox) // numbers: never fails
 	spec := scheduler.ExecutorSpec{
 		Name: "tidemill", User: s.options.Framework.User,
-		Env: map[string]string{"TIDEMILL_ARTIFACT": artifact.Sum()}, Grace: 10 * time.Second,
+		Env: map[string]string{"TIDEMILL_ARTIFACT": artifact.Sum(), jobs.SandboxVariable: string(bounds)}, Grace: 10 * time.Second,
 	}
 	switch base := s.options.ArtifactURL; {
 	case strings.HasPrefix(base, "/"):

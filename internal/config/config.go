@@ -35,6 +35,7 @@ type Options struct {
 
 	Connections jobs.Connections `json:"connections,omitzero"`
 	History     History          `json:"history"`
+	Sandbox     jobs.Sandbox     `json:"sandbox"` // what executors leave on the agents
 }
 
 // History says for how long finished runs are kept, and where.
@@ -86,6 +87,7 @@ func Default() Options {
 		History: History{
 			Keep: 20, Cassandra: jobs.DefaultConnection, TTL: jobs.Duration(90 * 24 * time.Hour), Backlog: 10_000,
 		},
+		Sandbox: jobs.DefaultSandbox(),
 	}
 }
 
@@ -241,6 +243,7 @@ func (o Options) check() error {
 	}
 	e.NotNegative("framework.failover_timeout", o.Framework.FailoverTimeout)
 	o.History.check(o.Connections, &e)
+	e.AddAll("sandbox", o.Sandbox.Validate())
 	if err := e.Err(); err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}

@@ -28,6 +28,7 @@ func TestOptions(t *testing.T) {
 zk: zk-1:2181/tidemill
 mesos_tls: { ca: a.pem, cert: c.pem, key: k.pem }
 framework: { user: mill }
+sandbox: { keep_bytes: 1048576 }
 history: { keep: 5, keyspace: past, cassandra: other, ttl: 0s }
 connections:
   cassandra:
@@ -50,6 +51,7 @@ connections:
 			S3: map[string]jobs.S3Connection{"default": {Endpoint: "http://127.0.0.1:7070", Region: "eu", AccessKey: "key", SecretKey: "secret"}},
 		},
 		History: config.History{Keep: 5, Keyspace: "past", Cassandra: "other", Backlog: 10_000},
+		Sandbox: jobs.Sandbox{LogBytes: 64 << 20, KeepTasks: 2000, KeepBytes: 1 << 20},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -85,6 +87,7 @@ func TestOptionsRefused(t *testing.T) {
 		{name: "a secret of nobody", flags: config.Flags{SecretFile: "/secret"}, want: "framework.principal: is missing"},
 		{name: "no base URL", flags: config.Flags{Advertise: "mill-1:8470"}, want: `advertise: "mill-1:8470" is no base URL`},
 		{name: "no artifact", flags: config.Flags{ArtifactURL: "mill-1:8470"}, want: `artifact_url: "mill-1:8470" is neither`},
+		{name: "no room for logs", file: "sandbox: {log_bytes: 10}\n", want: "sandbox.log_bytes: 10 is not within 65536 to"},
 		{name: "no history", file: "history: {keep: 0, backlog: 0, ttl: 1ms}\n", want: "history.keep: 0 is not within 1 to"},
 		{name: "history nowhere", flags: config.Flags{HistoryKeyspace: "past"}, want: `history.cassandra: there is no connection "default"`},
 		{name: "bad S3", flags: config.Flags{S3: "key:secret@host"}, want: "http://KEY:SECRET@host:port"},
