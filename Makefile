@@ -98,7 +98,7 @@ conformance: build setup ## Hold the Mesos adapters and the local Mesos against 
 			END { print "conformance: client " client ", server " server }'
 
 .PHONY: bench
-bench: build setup ## Run the benchmarks that match BENCH; all of them write docs/benchmarks.md (half an hour)
+bench: build setup ## Run the benchmarks that match BENCH; all of them write docs/benchmarks.md (ten minutes)
 	@bin/tidemill stack run -- go run ./internal/measure -bench '$(BENCH)'
 
 ##@ Check
