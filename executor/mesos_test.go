@@ -94,6 +94,8 @@ func newCluster(t testing.TB) *cluster {
 	c := &cluster{t: t, line: line, updates: map[jobs.TaskID][]jobs.Update{}, options: mesoslocal.AgentOptions{
 		Master: master.Addr(), WorkDir: t.TempDir(), Hostname: "agent-a", Lifeline: line,
 		Resources: "cpus:64;mem:65536;disk:65536;ports:[31000-31099]",
+		// A loaded machine lets executors be late.
+		ExecutorReregistration: 6 * time.Second,
 	}}
 	c.startAgent()
 	t.Cleanup(func() { c.agent.Stop() })
@@ -258,6 +260,7 @@ func TestACommandThroughMesos(t *testing.T) {
 }
 
 func TestAWarmExecutorThroughMesos(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	spec := c.launch("shared", shell("measure", `echo pid=$PPID > $TIDEMILL_RESULTS`), shell("long", `setsid sleep 1000 & wait`))
 	pid := c.outcome("measure").Values["pid"]
@@ -299,6 +302,7 @@ func (c *cluster) restartAgent(meanwhile func()) {
 // What ends while its agent is away is told when that is back; and what the
 // framework has not acknowledged is told again, as the same update.
 func TestUpdatesOutliveTheAgent(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	gate := filepath.Join(t.TempDir(), "gate")
 	if err := syscall.Mkfifo(gate, 0o600); err != nil {
