@@ -17,9 +17,11 @@ import (
 const (
 	// drainWithin bounds the wait for output that nobody should write any more.
 	drainWithin = 500 * time.Millisecond
-	// sweepRounds bounds the chase after processes that fork while they are killed.
-	sweepRounds = 50
-	sweepPause  = 2 * time.Millisecond
+	// sweepWithin bounds the chase after processes that fork while they are killed, and the wait for
+	// those that a loaded machine lets die late. The first pauses between looks are short.
+	sweepWithin   = 10 * time.Second
+	sweepPause    = 2 * time.Millisecond
+	maxSweepPause = 100 * time.Millisecond
 )
 
 // family is the commands of this process. What a command's own processes leave
@@ -149,7 +151,8 @@ func (p *process) drain() {
 
 // sweep kills until nothing is left.
 func (p *process) sweep() error {
-	for range sweepRounds {
+	pause := sweepPause
+	for waited := time.Duration(0); waited < sweepWithin; waited += pause {
 		all, err := listProcs()
 		if err != nil {
 			return err
@@ -168,7 +171,8 @@ func (p *process) sweep() error {
 				return fmt.Errorf("kill process %d that the command left behind: %w", l.pid, err)
 			}
 		}
-		time.Sleep(sweepPause) // the kernel ends and re-parents them meanwhile
+		time.Sleep(pause) // the kernel ends and re-parents them meanwhile
+		pause = min(2*pause, maxSweepPause)
 	}
 	return fmt.Errorf("processes that the command left behind do not die")
 }
