@@ -51,14 +51,14 @@ func (d Download) Validate() error {
 		e.Addf(field, "names no file; say with file what it is to be called")
 	case path.IsAbs(clean), !localPath(clean), strings.ContainsAny(clean, "\x00\\'"):
 		e.Addf(field, "%q does not lie below the sandbox", name)
-	case InSandbox(clean):
+	case ExecutorFile(clean):
 		e.Addf(field, "%q is what the executor calls a file of its own; say with file what it is to be called", name)
 	}
 	return e.Err()
 }
 
-// InSandbox says whether a path of an executor's sandbox is the executor's own.
-func InSandbox(name string) bool {
+// ExecutorFile says whether a path of an executor's sandbox is the executor's own.
+func ExecutorFile(name string) bool {
 	first, _, _ := strings.Cut(name, "/")
 	switch first {
 	case "tidemill", "stdout", "stderr", path.Dir(TaskDir("any")):

@@ -32,7 +32,7 @@ type importChronos struct {
 	DryRun bool     `help:"Only say what would be done."`
 	Paused bool     `help:"Leave all of them paused, for Chronos runs them still."`
 	Drop   []string `placeholder:"FIELD" help:"Take jobs with this field over without heeding it: executor, container, fetch or runAsUser. May be repeated."`
-	User   string   `default:"root" help:"User that the scheduler runs tasks as: runAsUser may name it."`
+	User   string   `default:"root" help:"User that Chronos ran as: a job whose runAsUser it is runs as the scheduler's own."`
 }
 
 // imported is what becomes of one job.

@@ -230,7 +230,7 @@ func shellWord(text string) string {
 	if plainWord.MatchString(text) {
 		return text
 	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+	return shellQuoted(text)
 }
 
 // asTyped is what calls a program from where its user is: its name where a

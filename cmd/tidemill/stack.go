@@ -274,11 +274,14 @@ func (g *globals) printExports(out console, addresses stack.Addresses) error {
 	return g.print(out, values, nil)
 }
 
+// shellQuoted is a text between a shell's single quotes.
+func shellQuoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
 // writeExports writes NAME=value entries as lines for a shell.
 func writeExports(to io.Writer, entries []string) error {
 	for _, entry := range entries {
 		name, value, _ := strings.Cut(entry, "=")
-		if _, err := fmt.Fprintf(to, "export %s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`)); err != nil {
+		if _, err := fmt.Fprintf(to, "export %s=%s\n", name, shellQuoted(value)); err != nil {
 			return err
 		}
 	}

@@ -158,6 +158,21 @@ func (r *Ring) Near(token int64) (hosts, racks []string) {
 	return g.places(r.DC)
 }
 
+// rangeOf is the number of the range that holds a token.
+func (r *Ring) rangeOf(token int64) int {
+	i, _ := slices.BinarySearchFunc(r.Ranges, token, func(rr ReplicaRange, t int64) int { return cmp.Compare(rr.End, t) })
+	return i
+}
+
+// nearSets tells the sets of near replicas apart, by the tokens that they hold.
+func (r *Ring) nearSets() func(token int64) string {
+	sets := make([]string, len(r.Ranges))
+	for i, rr := range r.Ranges {
+		sets[i] = setOf(r.near(rr.Replicas))
+	}
+	return func(token int64) string { return sets[r.rangeOf(token)] }
+}
+
 // NewRing places the ranges of the nodes' tokens.
 func NewRing(nodes []Node, replication Replication, dc string) *Ring {
 	r := &Ring{Nodes: nodes, DC: dc}

@@ -249,3 +249,22 @@ func TestParseReplication(t *testing.T) {
 		t.Error("LocalStrategy was accepted")
 	}
 }
+
+// Rows whose tokens lie with the same near nodes are neighbours, whichever
+// comes first on the ring and wherever else they lie; the ring's ends meet.
+func TestNearSets(t *testing.T) {
+	nodes := []Node{
+		node("1", "a", "r1", -100, 50), node("2", "a", "r2", 0, 200), node("3", "b", "r1", -50), node("4", "a", "r1", 300),
+	}
+	set := NewRing(nodes, Replication{DCs: map[string]int{"a": 2, "b": 1}}, "a").nearSets()
+	for _, same := range [][]int64{{math.MinInt64 + 1, -100, -50, 0, 50, math.MaxInt64}, {51, 200, 201, 300}} {
+		for _, token := range same {
+			if set(token) != set(same[0]) {
+				t.Errorf("tokens %d and %d lie with %q and %q", same[0], token, set(same[0]), set(token))
+			}
+		}
+	}
+	if set(50) == set(51) || set(50) != "1 2" || set(51) != "2 4" {
+		t.Errorf("tokens 50 and 51 lie with %q and %q", set(50), set(51))
+	}
+}

@@ -164,12 +164,7 @@ func (r *Ring) groupBy(holders func(ReplicaRange) []*Node) []*group {
 	var out []*group
 	for _, rr := range r.Ranges {
 		nodes := holders(rr)
-		ids := make([]string, len(nodes))
-		for i, n := range nodes {
-			ids[i] = n.HostID
-		}
-		slices.Sort(ids)
-		key := strings.Join(ids, " ")
+		key := setOf(nodes)
 		g := byKey[key]
 		if g == nil {
 			g = &group{nodes: slices.Clone(nodes)}
@@ -179,6 +174,16 @@ func (r *Ring) groupBy(holders func(ReplicaRange) []*Node) []*group {
 		g.ranges = append(g.ranges, rr.Range)
 	}
 	return out
+}
+
+// setOf is the same for the same nodes, in whichever order.
+func setOf(nodes []*Node) string {
+	ids := make([]string, len(nodes))
+	for i, n := range nodes {
+		ids[i] = n.HostID
+	}
+	slices.Sort(ids)
+	return strings.Join(ids, " ")
 }
 
 // near leaves the replicas of the ring's own data centre.

@@ -1,11 +1,9 @@
 package cassandra
 
 import (
-	"cmp"
 	"encoding/binary"
 	"math"
 	"math/bits"
-	"slices"
 
 	"tidemill/jobs/event"
 )
@@ -33,32 +31,4 @@ func mix(h uint64) uint64 {
 	h = (h ^ h>>33) * 0xff51afd7ed558ccd
 	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
 	return h ^ h>>33
-}
-
-// replicaSets numbers the sets of near replicas, range by range.
-func (r *Ring) replicaSets() []int {
-	numbers := map[string]int{}
-	sets := make([]int, len(r.Ranges))
-	for i, rr := range r.Ranges {
-		var ids []string
-		for _, n := range r.near(rr.Replicas) {
-			ids = append(ids, n.HostID)
-		}
-		slices.Sort(ids)
-		name := ""
-		for _, id := range ids {
-			name += id + " "
-		}
-		if _, known := numbers[name]; !known {
-			numbers[name] = len(numbers)
-		}
-		sets[i] = numbers[name]
-	}
-	return sets
-}
-
-// rangeOf is the number of the range that holds a token.
-func (r *Ring) rangeOf(token int64) int {
-	i, _ := slices.BinarySearchFunc(r.Ranges, token, func(rr ReplicaRange, t int64) int { return cmp.Compare(rr.End, t) })
-	return i
 }

@@ -67,8 +67,9 @@ type Writer struct {
 	mu      sync.Mutex
 	pos     int64 // rows acknowledged so far
 	buckets map[event.Day]int
-	ring    *Ring // nil before the first write, and after one that failed: the cluster may have changed
-	sets    []int // of the ring's ranges
+	// replicas tells the sets of nodes apart that hold a token. It is nil before
+	// the first write, and after one that failed: the cluster may have changed.
+	replicas func(token int64) string
 }
 
 // NewWriter makes a writer on an open session.
@@ -98,7 +99,7 @@ func (w *Writer) write(ctx context.Context, events []event.Event, stamp func(eve
 	}
 	if err := w.session.execute(ctx, rows, w.options.consistency(), w.options.Concurrency); err != nil {
 		w.mu.Lock()
-		w.ring = nil
+		w.replicas = nil
 		w.mu.Unlock()
 		return fmt.Errorf("write %d events: %w", len(events), err)
 	}
@@ -153,7 +154,7 @@ type partition struct {
 // partitions are all different, by the replicas that hold them, and batches of
 // one partition each for event_by_day.
 func (w *Writer) rows(ctx context.Context, events []event.Event, stamp func(event.Event) int64) ([]statement, error) {
-	replicas, err := w.replicas(ctx)
+	replicas, err := w.findReplicas(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +164,7 @@ func (w *Writer) rows(ctx context.Context, events []event.Event, stamp func(even
 		if err != nil {
 			return nil, err
 		}
-		single.Add(replicas(e.ID), uuid(e.ID), uuid(e.AdID), uuid(e.Campaign), e.TS, e.Type, stamp(e))
+		single.Add(replicas(Token(e.ID)), uuid(e.ID), uuid(e.AdID), uuid(e.Campaign), e.TS, e.Type, stamp(e))
 		bucket := event.Bucket(e.ID, n)
 		groups.Add(partition{day: e.Day(), bucket: bucket},
 			e.Day().Time(), bucket, uuid(e.Campaign), e.Type, uuid(e.ID), e.TS, uuid(e.AdID), stamp(e))
@@ -171,19 +172,18 @@ func (w *Writer) rows(ctx context.Context, events []event.Event, stamp func(even
 	return append(single.statements(), groups.statements()...), nil
 }
 
-// replicas tells the sets of nodes apart that hold an event's row.
-func (w *Writer) replicas(ctx context.Context) (func(event.UUID) int, error) {
+// findReplicas gives replicas, and reads the ring for it where that must be.
+func (w *Writer) findReplicas(ctx context.Context) (func(token int64) string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.ring == nil {
+	if w.replicas == nil {
 		ring, err := w.session.Ring(ctx)
 		if err != nil {
 			return nil, err
 		}
-		w.ring, w.sets = ring, ring.replicaSets()
+		w.replicas = ring.nearSets()
 	}
-	ring, sets := w.ring, w.sets
-	return func(id event.UUID) int { return sets[ring.rangeOf(Token(id))] }, nil
+	return w.replicas, nil
 }
 
 // BucketsOf is the number of partitions of a day, fixed once for ever by

@@ -30,7 +30,7 @@ func linkDownloads(from, to string) error {
 		return fmt.Errorf("find the downloads: %w", err)
 	}
 	for _, entry := range entries {
-		if jobs.InSandbox(entry.Name()) {
+		if jobs.ExecutorFile(entry.Name()) {
 			continue
 		}
 		target, err := filepath.Rel(to, filepath.Join(from, entry.Name()))
